@@ -1,0 +1,12 @@
+//! TwinOps: digital twins as Kubernetes resources, kept true in Eclipse Ditto.
+pub mod api;
+pub mod controller;
+pub mod ditto;
+pub mod engine;
+pub mod ports;
+pub mod reconcile;
+pub mod rql;
+pub mod settings;
+pub mod source;
+pub mod telemetry;
+pub mod twin;
