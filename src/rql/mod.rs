@@ -2,7 +2,7 @@
 //!
 //! [`parse`] makes an [`Expr`] within fixed limits, [`schema::check`] says whether a thing can have the properties it
 //! names. Two evaluators give it a meaning, because Ditto has two: [`condition::holds`] for conditions and event
-//! filters (evaluated in memory), [`search::matches`] for the search index (evaluated by MongoDB).
+//! filters (evaluated in memory), [`search::matches`] for the search index (evaluated by `MongoDB`).
 //!
 //! Everything here is a pure function. The clock is handed in as [`Now`].
 pub mod condition;
