@@ -292,6 +292,8 @@ fn a_view_hides_and_never_changes_what_is_left() {
     assert_eq!(tree.view(&one, "thing", &[], &thing), Some(seen));
     assert_eq!(tree.view(&one, "thing", &["attributes", "secret"], &json!({"k": 1})), None);
     assert_eq!(tree.view(&one, "thing", &["attributes"], &json!({"secret": 1})), Some(json!({})));
+    let below_no_rule = tree.view(&one, "thing", &["attributes", "other"], &json!({"secret": 1, "b": 2}));
+    assert_eq!(below_no_rule, Some(json!({"b": 2})), "as Ditto: seen with the rules of the node above");
     assert_eq!(tree.view(&one, "thing", &[], &json!([1])), Some(json!([1])), "what is no object comes whole");
     assert_eq!(tree.view(&one, "policy", &[], &json!({"entries": {}})), None);
 }
