@@ -29,7 +29,7 @@ pub struct Stats {
 
 pub struct Core {
     pub state: Arc<RwLock<State>>,
-    pub stats: Arc<Stats>,
+    pub counts: Arc<Stats>,
     /// `None`: nothing is kept.
     pub committer: Option<Committer>,
 }
@@ -54,8 +54,8 @@ impl Core {
                 .await
                 .map_err(|_| Failure::new(503, "things:thing.unavailable", "the engine is stopping"))??;
         }
-        self.stats.writes.fetch_add(1, Ordering::Relaxed);
-        self.stats.revisions.fetch_add(revisions, Ordering::Relaxed);
+        self.counts.writes.fetch_add(1, Ordering::Relaxed);
+        self.counts.revisions.fetch_add(revisions, Ordering::Relaxed);
         Ok(answer)
     }
 }
@@ -83,9 +83,10 @@ mod tests {
     }
 
     fn core(room: usize) -> Core {
-        let (state, stats) = (Arc::default(), Arc::default());
-        let committer = Committer::start(SmallDisk { room }, Arc::clone(&state), Arc::clone(&stats)).unwrap();
-        Core { state, stats, committer: Some(committer) }
+        let (state, counts) = (Arc::default(), Arc::default());
+        let committer =
+            Committer::start(SmallDisk { room }, Arc::clone(&state), Arc::clone(&counts)).unwrap();
+        Core { state, counts, committer: Some(committer) }
     }
 
     fn command(verb: Verb, place: ThingPlace, body: Value) -> Command {
@@ -113,7 +114,7 @@ mod tests {
         }
         assert_eq!(core.committer.as_ref().and_then(Committer::failed), Some(DiskError::Full));
         assert_eq!(
-            (core.stats.writes.load(Ordering::Relaxed), core.stats.refused.load(Ordering::Relaxed)),
+            (core.counts.writes.load(Ordering::Relaxed), core.counts.refused.load(Ordering::Relaxed)),
             (2, 1)
         );
     }

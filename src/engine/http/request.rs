@@ -21,7 +21,7 @@ const HEADER_COUNT_MAX: usize = 64;
 /// Path and query, in bytes. Source: Ditto 3.8, `pekko.http.server.parsing`.
 const TARGET_MAX: usize = 8 * 1024;
 /// The longest `timeout` of a command. Source: Ditto 3.8, `gateway.conf`.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
 /// Query parameters that Ditto reads as headers. Source: Ditto 3.8, `gateway.conf` `query-params-as-headers`.
 const PARAMETERS_AS_HEADERS: [&str; 14] = [

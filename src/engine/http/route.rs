@@ -38,8 +38,7 @@ impl Route {
             | Self::MigrateDefinition
             | Self::Policies
             | Self::CloudEvents => "POST",
-            Self::PolicyAction => "GET, POST",
-            Self::Things | Self::Search | Self::Count => "GET, POST",
+            Self::Things | Self::Search | Self::Count | Self::PolicyAction => "GET, POST",
             Self::Thing(_, place) if place.part == ThingPart::PolicyId => "GET, PUT, PATCH",
             Self::Thing(..) => "GET, PUT, PATCH, DELETE",
             Self::Policy(_, place) => match place {
@@ -72,10 +71,9 @@ pub fn entrance(path: &str) -> Result<Entrance<'_>, Refusal> {
     let mut segments: Vec<&str> = path.split('/').skip(1).collect();
     let unsupported = |version: &str| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
     match segments.as_slice() {
-        ["health"] => Ok(Entrance::Open(Route::Health)),
-        ["status", "health"] => Ok(Entrance::Open(Route::Health)),
+        ["health"] | ["status", "health"] => Ok(Entrance::Open(Route::Health)),
         ["status"] => Ok(Entrance::Open(Route::Status)),
-        ["overall", ..] | ["devops", ..] => Err(Refusal::Operators),
+        ["overall" | "devops", ..] => Err(Refusal::Operators),
         ["ws", "2"] => Err(Refusal::Text(400, "WebSockets are not supported by this engine")),
         ["api", "2", ..] => Ok(Entrance::Api(segments.split_off(2))),
         ["api" | "ws", version, ..] if unsupported(version) => {
@@ -121,7 +119,7 @@ fn thing(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
             ["inbox" | "outbox", "messages", _, ..] => return Ok(Route::Message),
             _ => feature_place(&decode(feature), rest)?,
         },
-        ["inbox", ..] | ["outbox", ..] => return Ok(Route::Message),
+        ["inbox" | "outbox", ..] => return Ok(Route::Message),
         ["migrateDefinition"] => return Ok(Route::MigrateDefinition),
         _ => return Err(Refusal::NOT_FOUND),
     };

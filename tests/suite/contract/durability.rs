@@ -54,12 +54,12 @@ impl Drop for Process {
     }
 }
 
-fn ask(base: &str, method: &str, target: &str, body: Option<String>) -> Reply {
+fn ask(base: &str, method: &str, target: &str, body: Option<&str>) -> Reply {
     let mut headers = vec![("x-ditto-pre-authenticated".to_owned(), "nginx:ditto".to_owned())];
     if body.is_some() {
         headers.push(("content-type".to_owned(), "application/json".to_owned()));
     }
-    wire::send(base, method, target, &headers, body.as_deref().map(str::as_bytes))
+    wire::send(base, method, target, &headers, body.map(str::as_bytes))
 }
 
 /// The attribute `n` and the revision of a writer's thing.
@@ -80,7 +80,7 @@ fn f42_kill_9_loses_no_acknowledged_write() {
                 &engine.base,
                 "PUT",
                 &format!("/api/2/things/f42:w{writer}"),
-                Some(r#"{"attributes":{"n":0}}"#.into()),
+                Some(r#"{"attributes":{"n":0}}"#),
             );
             assert_eq!(reply.status, 201, "{}", reply.text);
         }
@@ -98,7 +98,7 @@ fn f42_kill_9_loses_no_acknowledged_write() {
                     while let Ok(204) = std::panic::catch_unwind(|| {
                         let n = last.load(Ordering::SeqCst) + 1;
                         let target = format!("/api/2/things/f42:w{writer}/attributes/n");
-                        ask(&base, "PUT", &target, Some(n.to_string())).status
+                        ask(&base, "PUT", &target, Some(&n.to_string())).status
                     }) {
                         last.fetch_add(1, Ordering::SeqCst);
                         total.fetch_add(1, Ordering::SeqCst);
@@ -140,7 +140,7 @@ fn written() -> (tempfile::TempDir, PathBuf) {
     let engine = Engine::on_disk(folder.path());
     for i in 0..20 {
         let body = format!(r#"{{"attributes":{{"needle":"needle-{i:02}"}}}}"#);
-        assert_eq!(ask(&engine.base, "PUT", &format!("/api/2/things/f44:t{i:02}"), Some(body)).status, 201);
+        assert_eq!(ask(&engine.base, "PUT", &format!("/api/2/things/f44:t{i:02}"), Some(&body)).status, 201);
     }
     drop(engine);
     let store = folder.path().join("store");
@@ -197,8 +197,8 @@ fn a_newer_folder_is_left_to_the_newer_version() {
 fn a_second_write_of_the_same_is_counted_and_a_read_is_not() {
     let engine = Engine::in_memory();
     let stats = &engine.running().stats;
-    assert_eq!(ask(&engine.base, "PUT", "/api/2/things/stats:t", Some("{}".into())).status, 201);
-    assert_eq!(ask(&engine.base, "PUT", "/api/2/things/stats:t/attributes/a", Some("1".into())).status, 201);
+    assert_eq!(ask(&engine.base, "PUT", "/api/2/things/stats:t", Some("{}")).status, 201);
+    assert_eq!(ask(&engine.base, "PUT", "/api/2/things/stats:t/attributes/a", Some("1")).status, 201);
     assert_eq!(ask(&engine.base, "GET", "/api/2/things/stats:t", None).status, 200);
     assert_eq!(ask(&engine.base, "DELETE", "/api/2/things/stats:none", None).status, 404);
     let counted =

@@ -33,9 +33,12 @@ pub fn send(
     let rest = base.strip_prefix("http://").expect("a base URL begins with http://");
     let (host, prefix) = rest.split_once('/').map_or((rest, String::new()), |(h, p)| (h, format!("/{p}")));
     let mut head = format!("{method} {prefix}{target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
-    headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
     if body.is_some() || matches!(method, "POST" | "PUT" | "PATCH") {
-        head += &format!("content-length: {}\r\n", body.map_or(0, <[u8]>::len));
+        let length = body.map_or(0, <[u8]>::len).to_string();
+        head.extend(["content-length: ", &length, "\r\n"]);
     }
     let mut stream =
         TcpStream::connect(host).unwrap_or_else(|error| panic!("nobody listens on {base}: {error}"));
