@@ -14,7 +14,9 @@ pub enum IdError {
     NoNamespace,
     #[error("an id needs a name after the colon")]
     NoName,
-    #[error("a namespace is words of letters, digits and `_`, each starting with a letter, joined by `.` or `-`")]
+    #[error(
+        "a namespace is words of letters, digits and `_`, each starting with a letter, joined by `.` or `-`"
+    )]
     BadNamespace,
     #[error("a name holds no `/`, no control characters and no U+007F to U+00FF")]
     BadName,
