@@ -20,4 +20,5 @@ pub mod reason;
 pub mod request;
 pub mod rql_text;
 pub mod said;
+pub mod status;
 pub mod tenancy;

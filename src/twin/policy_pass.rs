@@ -307,6 +307,11 @@ impl PolicyPass {
         }
     }
 
+    /// What the pass has come to until now, for a dry run that stops before a write.
+    pub fn so_far(&self) -> Outcome {
+        self.outcome.clone()
+    }
+
     pub(super) fn note(&mut self, reason: &'static str, message: String) {
         self.outcome.notes.push(Note { reason, message, warning: true });
     }
