@@ -22,3 +22,6 @@ pub mod rql_text;
 pub mod said;
 pub mod status;
 pub mod tenancy;
+
+#[cfg(test)]
+mod tests;
