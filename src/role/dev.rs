@@ -15,10 +15,10 @@ use crate::telemetry::{self, Readiness, Telemetry};
 
 /// How often everything is compared anew, to repair what was changed behind our back.
 const RESYNC: Duration = Duration::from_secs(10);
-/// How often the clock is looked at for documents that are gone.
-const TICK: Duration = Duration::from_millis(500);
 
 pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
+    // Watched before it is read, so that nothing falls in between.
+    let watcher = Watcher::start(&dev.folder.paths, dev.folder.recursive)?;
     let snapshot = match source::read(&dev.folder.paths, dev.folder.recursive) {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -45,11 +45,13 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     let subjects = ditto.whoami().await?;
     let runner = Runner { ditto, owner: dev.folder.owner.clone(), subjects, dry_run: false };
     let mut board = Board::default();
-    let mut folder = Folder { dev: &dev, runner, now: snapshot, absences: Absences::default() };
+    let mut absences = Absences::default();
+    let now = absences.settle(snapshot, Instant::now()).snapshot;
+    let mut folder = Folder { dev: &dev, runner, now, absences };
     folder.reconcile(&mut board).await;
     readiness.set("twins", Ok(()));
     folder.leftovers(&mut board).await;
-    folder.follow(&mut board, &stop).await;
+    folder.follow(watcher, &mut board, &stop).await;
     engine.stopped().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -129,42 +131,34 @@ impl Folder<'_> {
         }
     }
 
-    async fn follow(&mut self, board: &mut Board, stop: &CancellationToken) {
-        let mut watcher = Watcher::start(&self.dev.folder.paths, self.dev.folder.recursive);
+    async fn follow(&mut self, mut watcher: Watcher, board: &mut Board, stop: &CancellationToken) {
         let mut resync = tokio::time::interval_at(tokio::time::Instant::now() + RESYNC, RESYNC);
-        let mut tick = tokio::time::interval(TICK);
+        let mut again = None;
         loop {
+            let look_again = async {
+                match again {
+                    Some(at) => tokio::time::sleep_until(tokio::time::Instant::from_std(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = watcher.changed() => self.read_again(board).await,
-                _ = tick.tick() => self.take_back(board).await,
+                () = watcher.changed() => again = self.look(board).await,
+                () = look_again => again = self.look(board).await,
                 _ = resync.tick() => self.reconcile(board).await,
             }
         }
     }
 
-    async fn read_again(&mut self, board: &mut Board) {
-        match source::read(&self.dev.folder.paths, self.dev.folder.recursive) {
-            Ok(found) => {
-                let before = std::mem::take(&mut self.now);
-                self.now = source::merge(&before, found);
-                self.absences.notice(&before, &self.now, Instant::now());
-                if self.now.is_empty() && !before.is_empty() {
-                    board.say(Line::held("Folder", "Empty", "the folder declares nothing any more; nothing is deleted".into()));
-                }
-                self.reconcile(board).await;
-            }
-            Err(error) => board.say(Line::held("Folder", "Gone", format!("{error}; nothing is deleted"))),
-        }
-    }
-
-    async fn take_back(&mut self, board: &mut Board) {
-        let gone = self.absences.due(&self.now, Instant::now());
-        if gone.is_empty() {
-            return;
-        }
-        for line in self.runner.take_back(&gone, &self.now).await {
+    /// Reads everything anew. Returns when to look again for documents that are missing for the moment.
+    async fn look(&mut self, board: &mut Board) -> Option<Instant> {
+        let read = source::scan(&self.dev.folder.paths, self.dev.folder.recursive);
+        let settled = self.absences.settle(read, Instant::now());
+        self.now = settled.snapshot;
+        self.reconcile(board).await;
+        for line in self.runner.take_back(&settled.gone, &self.now).await {
             board.say(line);
         }
+        settled.again
     }
 }

@@ -56,7 +56,7 @@ fn f34_telemetry_stays_drift_is_repaired_and_removals_work_from_a_fresh_checkout
     assert_eq!(apply(fresh.path(), &engine.ditto, &[]).line("pump").0, "applied");
     let thing = engine.ditto.thing(OPERATOR, "org.acme:pump").unwrap();
     assert_eq!(thing["attributes"], json!({"kw": 3}));
-    assert_eq!(thing["features"]["motor"]["properties"], json!({"rpm": 1480, "temperature": 61}), "seeds and telemetry stay");
+    assert_eq!(thing["features"]["motor"]["properties"], json!({"rpm": 1480, "unit": "rpm", "temperature": 61}), "telemetry, seeds and what turned Seed stay");
     assert_eq!(thing["features"]["motor"]["desiredProperties"], json!({}));
     assert_eq!(apply(fresh.path(), &engine.ditto, &[]).wrote(), 0);
 }

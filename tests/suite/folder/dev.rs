@@ -27,7 +27,7 @@ impl Dev {
         command.args(["--engine-listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]).args(more);
         let mut child = Child::start(name, &command, logs).expect("dev starts");
         let url = wait_for("dev to listen", STARTS_WITHIN, || {
-            assert!(!child.ended(), "dev ended:\n{}", child.log());
+            assert!(child.ended().is_none(), "dev ended:\n{}", child.log());
             child.log().contains("watching").then(|| last_after(&child.log(), "engine ")).flatten()
         });
         let management = last_after(&child.log(), "management ").expect("in the same line");

@@ -30,6 +30,7 @@ pub fn twinops() -> Command {
 
 /// An engine process. Ends with the value.
 pub struct Engine {
+    /// Its log is in the failure messages, and ending it ends the engine.
     pub child: Child,
     pub ditto: Ditto,
 }
@@ -45,7 +46,7 @@ impl Engine {
         };
         let mut child = Child::start("engine", &command, folder).expect("the engine starts");
         let url = wait_for("the engine to listen", STARTS_WITHIN, || {
-            assert!(!child.ended(), "the engine ended:\n{}", child.log());
+            assert!(child.ended().is_none(), "the engine ended:\n{}", child.log());
             last_after(&child.log(), "engine listening on ")
         });
         Self { child, ditto: Ditto { url } }
