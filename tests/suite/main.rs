@@ -1,3 +1,4 @@
 //! Every test that needs more than one module, in one binary: it links once.
 mod cluster_smoke;
+mod source;
 mod support;
