@@ -11,6 +11,8 @@ pub mod words;
 mod check;
 mod convert;
 mod limits;
+#[cfg(test)]
+mod tests;
 
 pub use crd::{crds, unknown_fields};
 pub use digital_twin::{DigitalTwin, DigitalTwinSpec};

@@ -1,0 +1,139 @@
+//! What a filter means for the search: `MongoDB`'s rules on Ditto's index.
+//!
+//! Only values of one type compare, `ne` wants the property to be there, an array matches when one of its elements does,
+//! and `features/*` is any feature. A property the caller may not READ matches nothing; because `not` turns that round,
+//! a search must besides be limited to things of which the caller may READ any part.
+//! Source: Ditto 3.8, `CreateBsonPredicateVisitor.java`, `GetFilterBsonVisitor.java`, `GetExistsBsonVisitor.java`.
+use std::cmp::Ordering;
+
+use serde_json::Value;
+
+use super::{Expr, Literal, Now, Op, Property, like, value::Scalar};
+
+/// Whether `thing` (the whole JSON, with its special members) is found.
+///
+/// `readable` says whether the caller may READ a path of the thing; it is asked for every property looked at, except
+/// `thingId` and `namespace`, which the index does not protect.
+pub fn matches(expr: &Expr, thing: &Value, readable: &dyn Fn(&[&str]) -> bool, now: Now) -> bool {
+    let scope = Scope { thing, readable };
+    match expr {
+        Expr::And(all) => all.iter().all(|expr| matches(expr, thing, readable, now)),
+        Expr::Or(any) => any.iter().any(|expr| matches(expr, thing, readable, now)),
+        Expr::Not(inner) => !matches(inner, thing, readable, now),
+        Expr::Exists(property) => scope.any(property, |values| !values.is_empty()),
+        Expr::Compare(op, property, literal) => {
+            let wanted = Scalar::of_literal(literal, now);
+            scope.any(property, |values| compares(*op, values, literal, &wanted))
+        }
+        Expr::In(property, literals) => scope.any(property, |values| {
+            literals.iter().any(|literal| match Scalar::of_literal(literal, now) {
+                Scalar::Null => values.is_empty() || any_equal(values, &Scalar::Null),
+                wanted => any_equal(values, &wanted),
+            })
+        }),
+    }
+}
+
+/// A thing and what its reader sees of it.
+struct Scope<'v> {
+    thing: &'v Value,
+    readable: &'v dyn Fn(&[&str]) -> bool,
+}
+
+impl<'v> Scope<'v> {
+    /// Whether the values at a readable place are right; for `features/*`, those of any feature.
+    fn any(&self, property: &Property, right: impl Fn(&[&'v Value]) -> bool) -> bool {
+        let segments: Vec<&str> = property.segments().iter().map(String::as_str).collect();
+        match segments.as_slice() {
+            ["features", "*"] => self.features().next().is_some(),
+            ["features", "*", rest @ ..] => self.features().any(|(id, feature)| {
+                let path = [&["features", id], rest].concat();
+                (self.readable)(&path) && right(&found(feature, rest))
+            }),
+            ["namespace"] => right(&found(self.thing, &["_namespace"])),
+            ["thingId" | "_namespace"] => right(&found(self.thing, &segments)),
+            path => (self.readable)(path) && right(&found(self.thing, path)),
+        }
+    }
+
+    fn features(&self) -> impl Iterator<Item = (&'v str, &'v Value)> {
+        let features = self.thing.get("features").and_then(Value::as_object);
+        features.into_iter().flatten().map(|(id, feature)| (id.as_str(), feature))
+    }
+}
+
+fn compares(op: Op, values: &[&Value], literal: &Literal, wanted: &Scalar<'_>) -> bool {
+    let any = |right: fn(Ordering) -> bool| {
+        candidates(values).any(|scalar| ordered(&scalar, wanted).is_some_and(right))
+    };
+    let alike = |ignore_case| match literal {
+        Literal::Text(pattern) => candidates(values)
+            .any(|scalar| matches!(scalar, Scalar::Text(text) if like(pattern, &text, ignore_case))),
+        _ => false,
+    };
+    match op {
+        Op::Eq => any_equal(values, wanted),
+        Op::Ne => !values.is_empty() && !any_equal(values, wanted),
+        Op::Gt => any(Ordering::is_gt),
+        Op::Lt => any(Ordering::is_lt),
+        // MongoDB counts a missing field as null where equality will do
+        Op::Ge | Op::Le if matches!(wanted, Scalar::Null) => values.is_empty() || any_equal(values, wanted),
+        Op::Ge => any(Ordering::is_ge),
+        Op::Le => any(Ordering::is_le),
+        Op::Like => alike(false),
+        Op::Ilike => alike(true),
+    }
+}
+
+fn any_equal(values: &[&Value], wanted: &Scalar<'_>) -> bool {
+    candidates(values).any(|scalar| match (&scalar, wanted) {
+        (Scalar::Null, Scalar::Null) => true,
+        (scalar, wanted) => ordered(scalar, wanted).is_some_and(Ordering::is_eq),
+    })
+}
+
+/// The scalars among the values and among the elements of the arrays, not deeper.
+fn candidates<'a>(values: &'a [&'a Value]) -> impl Iterator<Item = Scalar<'a>> {
+    values
+        .iter()
+        .flat_map(|value| value.as_array().map_or(std::slice::from_ref(*value), Vec::as_slice))
+        .filter_map(Scalar::of)
+}
+
+/// How two scalars of one type stand to each other; texts by their bytes.
+fn ordered(value: &Scalar<'_>, wanted: &Scalar<'_>) -> Option<Ordering> {
+    match (value, wanted) {
+        (Scalar::Bool(a), Scalar::Bool(b)) => Some(a.cmp(b)),
+        (Scalar::Number(a), Scalar::Number(b)) => a.compare(*b),
+        (Scalar::Text(a), Scalar::Text(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
+
+/// The values at a path. An array on the way stands for each object in it, and a number names one of its elements.
+fn found<'v>(value: &'v Value, path: &[&str]) -> Vec<&'v Value> {
+    fn walk<'v>(value: &'v Value, path: &[&str], found: &mut Vec<&'v Value>) {
+        let Some((next, rest)) = path.split_first() else {
+            return found.push(value);
+        };
+        match value {
+            Value::Object(members) => {
+                if let Some(value) = members.get(*next) {
+                    walk(value, rest, found);
+                }
+            }
+            Value::Array(items) => {
+                if let Some(item) = next.parse::<usize>().ok().and_then(|i| items.get(i)) {
+                    walk(item, rest, found);
+                }
+                for item in items.iter().filter(|item| item.is_object()) {
+                    walk(item, path, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = vec![];
+    walk(value, path, &mut found);
+    found
+}
