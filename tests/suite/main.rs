@@ -3,4 +3,5 @@ mod cluster_smoke;
 mod crds;
 mod ditto;
 mod folder;
+mod source;
 mod support;
