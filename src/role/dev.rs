@@ -57,7 +57,8 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
 }
 
 fn greeting(dev: &Dev, engine: &str, management: &str) -> String {
-    let later: Vec<_> = dev.not_in_this_version().iter().map(|(name, _)| format!("{name} not in this version")).collect();
+    let later: Vec<_> =
+        dev.not_in_this_version().iter().map(|(name, _)| format!("{name} not in this version")).collect();
     let data = match &dev.data {
         Data::Folder(path) => path.display().to_string(),
         Data::Ephemeral => "in memory".to_owned(),
@@ -121,13 +122,17 @@ impl Folder<'_> {
                     left.things.len(), self.runner.owner, names.join(", "), self.runner.owner
                 )));
             }
-            Ok(left) if left.is_unusual() && self.dev.folder.prune != Prune::Confirmed => board.say(held(format!(
-                "{} of {} things would go: start with --prune --yes to delete them",
-                left.things.len(),
-                left.of_owner
-            ))),
+            Ok(left) if left.is_unusual() && self.dev.folder.prune != Prune::Confirmed => {
+                board.say(held(format!(
+                    "{} of {} things would go: start with --prune --yes to delete them",
+                    left.things.len(),
+                    left.of_owner
+                )))
+            }
             Ok(left) => self.runner.prune(left, |line| board.say(line)).await,
-            Err(refused) => board.say(held(format!("could not look for things that no file declares: {refused}"))),
+            Err(refused) => {
+                board.say(held(format!("could not look for things that no file declares: {refused}")))
+            }
         }
     }
 

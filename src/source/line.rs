@@ -65,7 +65,12 @@ pub struct Line {
 
 impl Line {
     /// A line that has no pass behind it: the file is wrong, or a resource is not deleted.
-    pub fn about(kind: &'static str, (namespace, name): &(String, String), verdict: Verdict, reason: &str) -> Self {
+    pub fn about(
+        kind: &'static str,
+        (namespace, name): &(String, String),
+        verdict: Verdict,
+        reason: &str,
+    ) -> Self {
         Self {
             kind,
             namespace: namespace.clone(),
@@ -153,7 +158,14 @@ fn message(outcome: &Outcome) -> String {
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = format!("{}/{}", self.namespace, self.name);
-        write!(f, "{:<12} {:<11} {place:<34} {:<38} {}", self.verdict.word(), self.kind, self.id, self.reason)?;
+        write!(
+            f,
+            "{:<12} {:<11} {place:<34} {:<38} {}",
+            self.verdict.word(),
+            self.kind,
+            self.id,
+            self.reason
+        )?;
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }

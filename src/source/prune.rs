@@ -46,8 +46,11 @@ impl<D: Things + Policies> Runner<D> {
     pub async fn leftovers(&self, snapshot: &Snapshot) -> Result<Leftovers, Refused> {
         let twins: BTreeSet<String> =
             snapshot.twins.iter().map(|t| t.resource.identity(&self.owner, DEFAULT_NAMESPACE).uid).collect();
-        let policies: BTreeSet<String> =
-            snapshot.policies.iter().map(|p| p.resource.identity(&self.owner, DEFAULT_NAMESPACE).uid).collect();
+        let policies: BTreeSet<String> = snapshot
+            .policies
+            .iter()
+            .map(|p| p.resource.identity(&self.owner, DEFAULT_NAMESPACE).uid)
+            .collect();
         let mut left = Leftovers::default();
         let mut named: BTreeMap<String, PolicyId> = BTreeMap::new();
         for id in self.marked_things(&mut left.of_owner).await? {
@@ -64,7 +67,8 @@ impl<D: Things + Policies> Runner<D> {
         for id in named.into_values() {
             let Some(found) = self.ditto.find_policy(&id).await? else { continue };
             let mark = mark_of(&found.body, &self.subjects).and_then(|note| Mark::from_json(&note));
-            if let Some(mark) = mark.filter(|mark| mark.owner == self.owner && !policies.contains(&mark.uid)) {
+            if let Some(mark) = mark.filter(|mark| mark.owner == self.owner && !policies.contains(&mark.uid))
+            {
                 left.policies.push((id, mark));
             }
         }
@@ -72,8 +76,7 @@ impl<D: Things + Policies> Runner<D> {
     }
 
     async fn marked_things(&self, counted: &mut usize) -> Result<Vec<ThingId>, Refused> {
-        let mut search =
-            Search { filter: rql_text::owned_by(&self.owner), size: PAGE, ..Search::default() };
+        let mut search = Search { filter: rql_text::owned_by(&self.owner), size: PAGE, ..Search::default() };
         let mut ids = vec![];
         loop {
             let hits = self.ditto.search_things(&search).await?;

@@ -35,9 +35,8 @@ impl<D: Things + Policies> Runner<D> {
         snapshot.problems.iter().map(problem).for_each(&mut say);
         let mut standings = vec![];
         {
-            let passes = stream::iter(&snapshot.policies).map(async |declared| {
-                (declared, self.policy(&catalog, declared, None).await)
-            });
+            let passes = stream::iter(&snapshot.policies)
+                .map(async |declared| (declared, self.policy(&catalog, declared, None).await));
             let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
             while let Some((declared, report)) = passes.next().await {
                 let place = place_of(&*declared.resource);
@@ -121,7 +120,10 @@ impl<D: Things + Policies> Runner<D> {
         let mut catalog = Catalog::default();
         for declared in &snapshot.policies {
             let waiting = Standing::NotReady("not looked at yet".into());
-            catalog.set_policy(&place_of(&*declared.resource), Some(policy_card(declared, &self.owner, waiting)));
+            catalog.set_policy(
+                &place_of(&*declared.resource),
+                Some(policy_card(declared, &self.owner, waiting)),
+            );
         }
         for declared in &snapshot.twins {
             let twin = &declared.resource;
@@ -135,7 +137,12 @@ impl<D: Things + Policies> Runner<D> {
         catalog
     }
 
-    async fn twin(&self, catalog: &Catalog, declared: &Declared<DigitalTwin>, going: Option<Going>) -> Report {
+    async fn twin(
+        &self,
+        catalog: &Catalog,
+        declared: &Declared<DigitalTwin>,
+        going: Option<Going>,
+    ) -> Report {
         let twin = &declared.resource;
         let identity = twin.identity(&self.owner, DEFAULT_NAMESPACE);
         let desired = twin.desired(DEFAULT_NAMESPACE);
@@ -167,7 +174,12 @@ impl<D: Things + Policies> Runner<D> {
         reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await
     }
 
-    async fn policy(&self, catalog: &Catalog, declared: &Declared<TwinPolicy>, going: Option<Going>) -> Report {
+    async fn policy(
+        &self,
+        catalog: &Catalog,
+        declared: &Declared<TwinPolicy>,
+        going: Option<Going>,
+    ) -> Report {
         let policy = &declared.resource;
         let identity = policy.identity(&self.owner, DEFAULT_NAMESPACE);
         let desired = policy.desired(DEFAULT_NAMESPACE);

@@ -3,5 +3,6 @@ mod cluster_smoke;
 mod crds;
 mod ditto;
 mod folder;
+mod layers;
 mod source;
 mod support;

@@ -48,7 +48,10 @@ fn f34_telemetry_stays_drift_is_repaired_and_removals_work_from_a_fresh_checkout
     assert_eq!(run.line("pump").0, "applied");
     assert!(run.line("pump").2.contains("repaired: /features/motor"), "{}", run.line("pump").2);
     let thing = engine.ditto.thing(OPERATOR, "org.acme:pump").unwrap();
-    assert_eq!(thing["features"]["motor"]["properties"], json!({"rpm": 1480, "unit": "rpm", "temperature": 61}));
+    assert_eq!(
+        thing["features"]["motor"]["properties"],
+        json!({"rpm": 1480, "unit": "rpm", "temperature": 61})
+    );
     assert_eq!(thing["features"]["motor"]["desiredProperties"]["limit"], 900);
 
     write(files.path(), "pump.yaml", &twin("pump", "  attributes: {kw: 3}\n"));
@@ -56,7 +59,11 @@ fn f34_telemetry_stays_drift_is_repaired_and_removals_work_from_a_fresh_checkout
     assert_eq!(apply(fresh.path(), &engine.ditto, &[]).line("pump").0, "applied");
     let thing = engine.ditto.thing(OPERATOR, "org.acme:pump").unwrap();
     assert_eq!(thing["attributes"], json!({"kw": 3}));
-    assert_eq!(thing["features"]["motor"]["properties"], json!({"rpm": 1480, "unit": "rpm", "temperature": 61}), "telemetry, seeds and what turned Seed stay");
+    assert_eq!(
+        thing["features"]["motor"]["properties"],
+        json!({"rpm": 1480, "unit": "rpm", "temperature": 61}),
+        "telemetry, seeds and what turned Seed stay"
+    );
     assert_eq!(thing["features"]["motor"]["desiredProperties"], json!({}));
     assert_eq!(apply(fresh.path(), &engine.ditto, &[]).wrote(), 0);
 }
@@ -88,7 +95,10 @@ fn eighty_seeds_come_in_around_a_device() {
     assert_eq!(run.line("pump").0, "applied", "{}", run.messages());
     let thing = engine.ditto.thing(OPERATOR, "org.acme:pump").unwrap();
     let properties = thing["features"]["motor"]["properties"].as_object().unwrap();
-    assert_eq!((properties.len(), &properties["property-number-07"], &properties["property-number-79"]), (81, &json!(700), &json!(79)));
+    assert_eq!(
+        (properties.len(), &properties["property-number-07"], &properties["property-number-79"]),
+        (81, &json!(700), &json!(79))
+    );
     assert_eq!(thing["_metadata"]["twinops"]["origin"], "Adopted");
 }
 
@@ -100,6 +110,9 @@ fn every_sample_is_applied() {
     let first = apply(samples, &engine.ditto, &[]);
     assert_eq!(first.code, 0, "{} {}", first.stderr, first.messages());
     assert_eq!(first.json["summary"]["applied"], first.json["summary"]["resources"]);
-    assert!(first.json["summary"]["resources"].as_u64() >= Some(23), "a sensor, a fleet of 20 and their policies");
+    assert!(
+        first.json["summary"]["resources"].as_u64() >= Some(23),
+        "a sensor, a fleet of 20 and their policies"
+    );
     assert_eq!(apply(samples, &engine.ditto, &[]).wrote(), 0);
 }

@@ -20,21 +20,63 @@ struct Row {
 fn one_wrong_file_is_named_and_holds_nobody_up() {
     let null = twin("bad", "  attributes: {kw: null}\n");
     let rows = [
-        Row { name: "broken YAML", file: "kind: DigitalTwin\nmetadata: {name: x\nspec: {}\n".into(), says: &["bad.yaml:"] },
-        Row { name: "an unquoted y", file: twin("bad", "  attributes:\n    y: 3\n"), says: &["bad.yaml:9", "quote"] },
-        Row { name: "an unquoted on", file: twin("bad", "  attributes:\n    on: 3\n"), says: &["bad.yaml:9", "quote"] },
-        Row { name: "an unquoted n deep down", file: twin("bad", "  features:\n    f:\n      properties:\n        n: 3\n"), says: &["bad.yaml:11", "quote"] },
-        Row { name: "a wrong version", file: "apiVersion: twinops.dev/v2\nkind: DigitalTwin\nmetadata: {name: bad}\nspec: {}\n".into(), says: &["bad.yaml", "twinops.dev/v1alpha1"] },
-        Row { name: "a kind that is not ours", file: "apiVersion: twinops.dev/v1alpha1\nkind: DigitalTwinn\nmetadata: {name: bad}\nspec: {}\n".into(), says: &["bad.yaml", "DigitalTwinn"] },
+        Row {
+            name: "broken YAML",
+            file: "kind: DigitalTwin\nmetadata: {name: x\nspec: {}\n".into(),
+            says: &["bad.yaml:"],
+        },
+        Row {
+            name: "an unquoted y",
+            file: twin("bad", "  attributes:\n    y: 3\n"),
+            says: &["bad.yaml:9", "quote"],
+        },
+        Row {
+            name: "an unquoted on",
+            file: twin("bad", "  attributes:\n    on: 3\n"),
+            says: &["bad.yaml:9", "quote"],
+        },
+        Row {
+            name: "an unquoted n deep down",
+            file: twin("bad", "  features:\n    f:\n      properties:\n        n: 3\n"),
+            says: &["bad.yaml:11", "quote"],
+        },
+        Row {
+            name: "a wrong version",
+            file: "apiVersion: twinops.dev/v2\nkind: DigitalTwin\nmetadata: {name: bad}\nspec: {}\n".into(),
+            says: &["bad.yaml", "twinops.dev/v1alpha1"],
+        },
+        Row {
+            name: "a kind that is not ours",
+            file: "apiVersion: twinops.dev/v1alpha1\nkind: DigitalTwinn\nmetadata: {name: bad}\nspec: {}\n"
+                .into(),
+            says: &["bad.yaml", "DigitalTwinn"],
+        },
         Row { name: "a null", file: null, says: &["/attributes/kw"] },
         Row { name: "a misspelt field", file: twin("bad", "  atributes: {kw: 3}\n"), says: &["atributes"] },
-        Row { name: "a duplicate key", file: twin("bad", "  attributes: {kw: 3, kw: 4}\n"), says: &["bad.yaml:8", "kw"] },
-        Row { name: "an id that is none", file: twin("bad", GOOD).replace("org.acme:bad", "nocolon"), says: &["namespace:name"] },
-        Row { name: "no policy", file: twin("bad", GOOD).replace("policyRef: {name: pumps}", "suspend: false"), says: &["policyRef", "policyId"] },
-        Row { name: "a policy that is not there", file: twin("bad", GOOD).replace("{name: pumps}", "{name: nobody}"), says: &["nobody"] },
+        Row {
+            name: "a duplicate key",
+            file: twin("bad", "  attributes: {kw: 3, kw: 4}\n"),
+            says: &["bad.yaml:8", "kw"],
+        },
+        Row {
+            name: "an id that is none",
+            file: twin("bad", GOOD).replace("org.acme:bad", "nocolon"),
+            says: &["namespace:name"],
+        },
+        Row {
+            name: "no policy",
+            file: twin("bad", GOOD).replace("policyRef: {name: pumps}", "suspend: false"),
+            says: &["policyRef", "policyId"],
+        },
+        Row {
+            name: "a policy that is not there",
+            file: twin("bad", GOOD).replace("{name: pumps}", "{name: nobody}"),
+            says: &["nobody"],
+        },
     ];
     for row in rows {
-        let files = folder(&[("bad.yaml", &row.file), ("good.yaml", &twin("good", GOOD)), ("policy.yaml", POLICY)]);
+        let files =
+            folder(&[("bad.yaml", &row.file), ("good.yaml", &twin("good", GOOD)), ("policy.yaml", POLICY)]);
         let engine = Engine::start(files.path(), None);
         let run = apply(files.path(), &engine.ditto, &[]);
         assert_eq!(run.code, 1, "{}: {}", row.name, run.json);
@@ -50,7 +92,11 @@ fn one_wrong_file_is_named_and_holds_nobody_up() {
 #[test]
 fn what_is_unusual_and_right_is_taken() {
     let quoted = twin("quoted", "  attributes: {'y': 3, \"on\": 4}\n");
-    let anchored = format!("{}\n---\n{}", twin("a1", "  attributes: &common {kw: 3}\n"), twin("a2", "  attributes: {same: 1}\n"));
+    let anchored = format!(
+        "{}\n---\n{}",
+        twin("a1", "  attributes: &common {kw: 3}\n"),
+        twin("a2", "  attributes: {same: 1}\n")
+    );
     let anchors = twin("anchors", "  attributes: &c {kw: 3}\n  features: {f: {desiredProperties: *c}}\n");
     let foreign = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n";
     let files = folder(&[
@@ -68,7 +114,10 @@ fn what_is_unusual_and_right_is_taken() {
     assert!(run.stderr.contains("ConfigMap"), "a foreign kind is skipped with a line: {}", run.stderr);
     let thing = engine.ditto.thing(OPERATOR, "org.acme:anchors").unwrap();
     assert_eq!(thing["features"]["f"]["desiredProperties"], json!({"kw": 3}));
-    assert_eq!(engine.ditto.thing(OPERATOR, "org.acme:quoted").unwrap()["attributes"], json!({"y": 3, "on": 4}));
+    assert_eq!(
+        engine.ditto.thing(OPERATOR, "org.acme:quoted").unwrap()["attributes"],
+        json!({"y": 3, "on": 4})
+    );
 }
 
 #[test]
@@ -115,10 +164,19 @@ fn nothing_is_tried_without_a_folder_or_a_ditto() {
     command.arg("apply").arg(files.path()).args(["--ditto-url", &url]);
     let unreachable = run(command);
     assert_eq!(unreachable.code, 2);
-    assert!(unreachable.stderr.contains(&url) && unreachable.stderr.contains("twinops dev"), "{}", unreachable.stderr);
+    assert!(
+        unreachable.stderr.contains(&url) && unreachable.stderr.contains("twinops dev"),
+        "{}",
+        unreachable.stderr
+    );
 
     let mut command = twinops();
-    command.arg("apply").arg(files.path()).args(["--ditto-url", &engine.ditto.url, "--ditto-username", "eve"]);
+    command.arg("apply").arg(files.path()).args([
+        "--ditto-url",
+        &engine.ditto.url,
+        "--ditto-username",
+        "eve",
+    ]);
     command.env("DITTO_PASSWORD", "s3cret-canary");
     let refused = run(command);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
@@ -130,13 +188,24 @@ fn nothing_is_tried_without_a_folder_or_a_ditto() {
 fn f33_things_of_others_are_left_alone() {
     let foreign = twin("foreign", GOOD);
     let elsewhere = twin("elsewhere", GOOD);
-    let files = folder(&[("a.yaml", &foreign), ("b.yaml", &elsewhere), ("good.yaml", &twin("good", GOOD)), ("policy.yaml", POLICY)]);
+    let files = folder(&[
+        ("a.yaml", &foreign),
+        ("b.yaml", &elsewhere),
+        ("good.yaml", &twin("good", GOOD)),
+        ("policy.yaml", POLICY),
+    ]);
     let engine = Engine::start(files.path(), None);
     let only_policy = folder(&[("policy.yaml", POLICY)]);
     assert_eq!(apply(only_policy.path(), &engine.ditto, &[]).code, 0);
     let mark = r#"[{"key":"/twinops","value":{"v":1,"owner":"other-cluster","uid":"u","generation":1,"namespace":"n","name":"x","origin":"Created","hash":"h"}}]"#;
     let body = json!({"policyId": "org.acme:pumps", "attributes": {"kw": 1}});
-    let (status, _) = engine.ditto.call_with("nginx:ditto", "PUT", "/things/org.acme:foreign", Some(&body), &[("put-metadata", mark)]);
+    let (status, _) = engine.ditto.call_with(
+        "nginx:ditto",
+        "PUT",
+        "/things/org.acme:foreign",
+        Some(&body),
+        &[("put-metadata", mark)],
+    );
     assert_eq!(status, 201);
     // Under a policy of its own that lets the operator in, but is not the declared one.
     let own = json!({"entries": {"o": {
@@ -149,7 +218,10 @@ fn f33_things_of_others_are_left_alone() {
 
     let run = apply(files.path(), &engine.ditto, &[]);
     assert_eq!(run.code, 1);
-    assert_eq!((run.line("foreign").1, run.line("elsewhere").1, run.line("good").0), ("NotAdoptable", "NotAdoptable", "applied"));
+    assert_eq!(
+        (run.line("foreign").1, run.line("elsewhere").1, run.line("good").0),
+        ("NotAdoptable", "NotAdoptable", "applied")
+    );
     assert!(run.line("foreign").2.contains("other-cluster"), "{}", run.line("foreign").2);
     assert!(run.line("elsewhere").2.contains("another policy"), "{}", run.line("elsewhere").2);
     for id in ["org.acme:foreign", "org.acme:elsewhere"] {
@@ -164,8 +236,16 @@ fn f31_a_policy_that_leaves_the_operator_out_says_what_to_add() {
     let engine = Engine::start(files.path(), None);
     let run = apply(files.path(), &engine.ditto, &[]);
     assert_eq!((run.code, run.line("pumps").1, run.line("pump").1), (1, "InvalidSpec", "PolicyNotReady"));
-    assert!(run.line("pumps").2.contains(OPERATOR) && run.line("pumps").2.contains("thing:/"), "{}", run.line("pumps").2);
-    assert_eq!(engine.ditto.call("nginx:ditto", "GET", "/policies/org.acme:pumps", None).0, 404, "nothing was sent");
+    assert!(
+        run.line("pumps").2.contains(OPERATOR) && run.line("pumps").2.contains("thing:/"),
+        "{}",
+        run.line("pumps").2
+    );
+    assert_eq!(
+        engine.ditto.call("nginx:ditto", "GET", "/policies/org.acme:pumps", None).0,
+        404,
+        "nothing was sent"
+    );
     // A policy nobody manages, without the operator: the entry to add is in the message.
     let closed = json!({"entries": {"o": {"subjects": {"nginx:ditto": {"type": "u"}}, "resources": {"thing:/": {"grant": ["READ", "WRITE"], "revoke": []}, "policy:/": {"grant": ["READ", "WRITE"], "revoke": []}}}}});
     assert_eq!(engine.ditto.call("nginx:ditto", "PUT", "/policies/org.acme:closed", Some(&closed)).0, 201);

@@ -114,7 +114,8 @@ fn a_folder_that_vanishes_or_empties_deletes_nothing() {
 /// Everything is on disk: what was declared before the stop is there after it, and what vanished meanwhile is told.
 #[test]
 fn a_restart_finds_everything_and_tells_what_vanished_meanwhile() {
-    let files = folder(&[("policy.yaml", POLICY), ("a.yaml", &twin("a", GOOD)), ("b.yaml", &twin("b", GOOD))]);
+    let files =
+        folder(&[("policy.yaml", POLICY), ("a.yaml", &twin("a", GOOD)), ("b.yaml", &twin("b", GOOD))]);
     let logs = folder(&[]);
     let data = logs.path().join("data");
     let data = data.to_str().unwrap();
@@ -128,7 +129,8 @@ fn a_restart_finds_everything_and_tells_what_vanished_meanwhile() {
     second.says("1 things of owner \"folder\" are in Ditto and in no file (org.acme:b");
     assert_eq!(second.ditto.thing(USER, "org.acme:a").unwrap(), before, "no write, not even a revision");
     drop(second);
-    let third = Dev::start("third", files.path(), logs.path(), &["--data", data, "--owner", "folder", "--prune"]);
+    let third =
+        Dev::start("third", files.path(), logs.path(), &["--data", data, "--owner", "folder", "--prune"]);
     third.says("deleted      DigitalTwin default/b");
     assert_eq!(third.ditto.thing(USER, "org.acme:b"), None);
 }

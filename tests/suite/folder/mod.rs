@@ -55,7 +55,10 @@ impl Applied {
     #[track_caller]
     fn line(&self, name: &str) -> (&str, &str, &str) {
         let lines = self.json["resources"].as_array().unwrap_or_else(|| panic!("no JSON: {}", self.stderr));
-        let line = lines.iter().find(|line| line["name"] == name).unwrap_or_else(|| panic!("no line of {name}: {lines:?}"));
+        let line = lines
+            .iter()
+            .find(|line| line["name"] == name)
+            .unwrap_or_else(|| panic!("no line of {name}: {lines:?}"));
         (text(line, "verdict"), text(line, "reason"), text(line, "message"))
     }
 
@@ -65,7 +68,12 @@ impl Applied {
     }
 
     fn wrote(&self) -> u64 {
-        self.json["resources"].as_array().into_iter().flatten().filter_map(|line| line["wrote"].as_u64()).sum()
+        self.json["resources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|line| line["wrote"].as_u64())
+            .sum()
     }
 }
 

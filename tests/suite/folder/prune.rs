@@ -34,7 +34,10 @@ fn pruning_spares_other_owners_adopted_things_and_folders_that_cannot_be_read() 
     ]);
     assert_eq!(apply(second.path(), &engine.ditto, &["--owner", "team-2"]).code, 0);
 
-    let only_b = folder(&[("b.yaml", &twin("b", GOOD).replace("policyRef: {name: pumps}", "policyId: org.acme:pumps"))]);
+    let only_b = folder(&[(
+        "b.yaml",
+        &twin("b", GOOD).replace("policyRef: {name: pumps}", "policyId: org.acme:pumps"),
+    )]);
     let broken = folder(&[("b.yaml", &twin("b", GOOD)), ("broken.yaml", "kind: [")]);
     let held = apply(broken.path(), &engine.ditto, &["--owner", "team-2", "--prune"]);
     assert!(held.messages().contains("nothing is pruned while a file cannot be read"), "{}", held.messages());
@@ -54,7 +57,11 @@ fn pruning_spares_other_owners_adopted_things_and_folders_that_cannot_be_read() 
 #[test]
 fn f17_an_unusual_number_waits_for_a_yes() {
     let many: Vec<String> = (0..60).map(|i| twin(&format!("t{i}"), GOOD)).collect();
-    let files = folder(&[("many.yaml", &many.join("\n---\n")), ("keep.yaml", &twin("keep", GOOD)), ("policy.yaml", POLICY)]);
+    let files = folder(&[
+        ("many.yaml", &many.join("\n---\n")),
+        ("keep.yaml", &twin("keep", GOOD)),
+        ("policy.yaml", POLICY),
+    ]);
     let engine = Engine::start(files.path(), None);
     assert_eq!(apply(files.path(), &engine.ditto, &["--owner", "team"]).code, 0);
     let one = folder(&[("keep.yaml", &twin("keep", GOOD)), ("policy.yaml", POLICY)]);

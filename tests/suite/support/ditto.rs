@@ -22,7 +22,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// The binary under test.
 pub fn twinops() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinops"));
-    for name in ["DITTO_API_URL", "DITTO_USERNAME", "DITTO_PASSWORD", "DITTO_PRE_AUTHENTICATED", "LOG_LEVEL"] {
+    for name in ["DITTO_API_URL", "DITTO_USERNAME", "DITTO_PASSWORD", "DITTO_PRE_AUTHENTICATED", "LOG_LEVEL"]
+    {
         command.env_remove(name);
     }
     command
@@ -94,7 +95,8 @@ impl Ditto {
                 request = request.header(*name, *value);
             }
             if let Some(body) = body {
-                let media = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+                let media =
+                    if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
                 request = request.header("content-type", media).body(body.to_string());
             }
             let response = request.send().await.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
