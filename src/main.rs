@@ -1,40 +1,31 @@
-//! The `twinops` command.
-use std::net::SocketAddr;
-use std::path::PathBuf;
+//! `twinops`: one binary, one process per role. See `twinops --help`.
+use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use twinops::engine::{EngineOptions, role};
+use clap::Parser;
+use twinops::settings::{self, Surroundings, cli::Cli};
+use twinops::{role, telemetry};
 
-#[derive(Parser)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// A server with Ditto's HTTP API, for development, tests and small sites.
-    Engine {
-        #[arg(long, default_value = "127.0.0.1:8080")]
-        listen: SocketAddr,
-        /// Where things and policies are kept; nothing is kept without it.
-        #[arg(long)]
-        data: Option<PathBuf>,
-        /// Trust the header x-ditto-pre-authenticated.
-        #[arg(long)]
-        pre_authenticated: bool,
-        /// A file of user:password lines.
-        #[arg(long)]
-        basic_auth_file: Option<PathBuf>,
-    },
-}
-
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::Engine { listen, data, pre_authenticated, basic_auth_file } => {
-            let options = EngineOptions { listen, data, pre_authenticated, basic_auth_file, anonymous: None };
-            Ok(role::run(options).await?)
+fn main() -> ExitCode {
+    // kube and reqwest both ask rustls for the provider of the process, and panic without one.
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let settings = match settings::check(Cli::parse(), &Surroundings::of_process()) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                eprintln!("twinops: {mistake}");
+            }
+            eprintln!("twinops: see `twinops --help`");
+            return ExitCode::from(role::NOTHING_TRIED);
+        }
+    };
+    let started = telemetry::start_logs(&settings.log_filter, settings.log_format)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?));
+    match started.and_then(|runtime| runtime.block_on(role::run(settings))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("twinops: {error:#}");
+            ExitCode::from(role::NOTHING_TRIED)
         }
     }
 }

@@ -1,1 +1,76 @@
-//! Placeholder.
+//! What the reconciler needs of the outside, and nothing more.
+//!
+//! Every call is safe to repeat. An adapter retries nothing by itself: the caller does.
+use std::future::Future;
+
+use serde_json::Value;
+
+pub use crate::twin::call::{Expect, FoundPolicy, FoundThing, Hits, Metadata, Search, ThingPatch};
+use crate::twin::id::{PolicyId, ThingId};
+use crate::twin::json::Pointer;
+pub use crate::twin::said::{Refused, Said};
+
+/// Things in Ditto.
+pub trait Things: Send + Sync {
+    /// `fields` are places in the document; revision, policy id and mark always come along. `None` when
+    /// the thing is missing, which Ditto also answers when we may not read it.
+    fn find_thing(
+        &self,
+        id: &ThingId,
+        fields: &[Pointer],
+    ) -> impl Future<Output = Result<Option<FoundThing>, Refused>> + Send;
+
+    /// Many at once, strongly consistent, in the order asked for. Missing and unreadable ones are left
+    /// out: absence here proves nothing, confirm it with [`Things::find_thing`].
+    fn find_things(
+        &self,
+        ids: &[ThingId],
+        fields: &[Pointer],
+    ) -> impl Future<Output = Result<Vec<FoundThing>, Refused>> + Send;
+
+    /// `PUT` with `If-None-Match: *`. Returns the revision. [`Refused::Changed`] when it exists already.
+    fn create_thing(
+        &self,
+        id: &ThingId,
+        body: &Value,
+        mark: &Value,
+    ) -> impl Future<Output = Result<u64, Refused>> + Send;
+
+    /// Returns the revision the patch left.
+    fn patch_thing(
+        &self,
+        id: &ThingId,
+        patch: &ThingPatch,
+    ) -> impl Future<Output = Result<u64, Refused>> + Send;
+
+    /// Deletes when `condition` holds. [`Refused::Missing`] when it is gone already.
+    fn delete_thing(&self, id: &ThingId, condition: &str)
+    -> impl Future<Output = Result<(), Refused>> + Send;
+
+    fn search_things(&self, search: &Search) -> impl Future<Output = Result<Hits, Refused>> + Send;
+}
+
+/// Policies in Ditto.
+pub trait Policies: Send + Sync {
+    /// `None` when it is missing or hidden.
+    fn find_policy(&self, id: &PolicyId)
+    -> impl Future<Output = Result<Option<FoundPolicy>, Refused>> + Send;
+
+    /// Writes the whole policy. Returns its revision.
+    fn put_policy(
+        &self,
+        id: &PolicyId,
+        body: &Value,
+        expect: Expect,
+    ) -> impl Future<Output = Result<u64, Refused>> + Send;
+
+    /// [`Refused::Missing`] when it is gone already.
+    fn delete_policy(
+        &self,
+        id: &PolicyId,
+        expect: Expect,
+    ) -> impl Future<Output = Result<(), Refused>> + Send;
+
+    /// The subjects Ditto sees in our credentials, the default one first.
+    fn whoami(&self) -> impl Future<Output = Result<Vec<String>, Refused>> + Send;
+}

@@ -13,7 +13,6 @@ mod http;
 mod place;
 mod policy;
 mod precondition;
-pub mod role;
 mod search;
 mod state;
 mod store;

@@ -1,2 +1,10 @@
 //! Every test that needs more than one module, in one binary: it links once.
+mod cluster_smoke;
 mod contract;
+mod crds;
+mod ditto;
+mod engine;
+mod folder;
+mod layers;
+mod source;
+mod support;

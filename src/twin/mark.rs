@@ -1,0 +1,242 @@
+//! The mark: TwinOps' note in Ditto that says which resource a thing or policy belongs to.
+//!
+//! On a thing it is the metadata `/twinops`, written whole with every write. It fences mistakes, not
+//! malice: whoever may write any part of a thing may forge it.
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::desired::Identity;
+use super::json::Pointer;
+
+/// The whole mark as header JSON, in bytes. The rest of Ditto's 5,120 bytes of headers is for guards.
+pub const MARK_BYTES_MAX: usize = 3_072;
+/// The base inside the mark, in bytes: beyond it `base` is left out and nothing is ever removed.
+pub const BASE_BYTES_MAX: usize = 1_536;
+/// What a twin tells the bridge, in bytes.
+pub const TELEMETRY_BYTES_MAX: usize = 2_048;
+const VERSION: i64 = 1;
+
+/// Where a thing or policy came from. Written once and copied ever after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Created,
+    Adopted,
+}
+
+impl Origin {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::Adopted => "Adopted",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "Created" => Some(Self::Created),
+            "Adopted" => Some(Self::Adopted),
+            _ => None,
+        }
+    }
+}
+
+/// What the last write left behind: which paths are ours to remove and which seeds are decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    pub enforced: BTreeSet<Pointer>,
+    pub seeded: BTreeSet<Pointer>,
+}
+
+/// The note itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    pub owner: String,
+    pub uid: String,
+    pub generation: i64,
+    pub namespace: String,
+    pub name: String,
+    pub origin: Origin,
+    pub hash: String,
+    pub telemetry: Option<Value>,
+    /// Folders have no status: their base rides here.
+    pub base: Option<Base>,
+    /// Policies only: the labels the resource declared.
+    pub labels: Option<BTreeSet<String>>,
+}
+
+impl Mark {
+    pub fn of(identity: &Identity, origin: Origin, hash: String) -> Self {
+        Self {
+            owner: identity.owner.clone(),
+            uid: identity.uid.clone(),
+            generation: identity.generation,
+            namespace: identity.namespace.clone(),
+            name: identity.name.clone(),
+            origin,
+            hash,
+            telemetry: None,
+            base: None,
+            labels: None,
+        }
+    }
+
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    pub fn to_json(&self) -> Value {
+        let mut mark = json!({
+            "v": VERSION, "owner": self.owner, "uid": self.uid, "generation": self.generation,
+            "namespace": self.namespace, "name": self.name, "origin": self.origin.word(), "hash": self.hash,
+        });
+        if let Some(telemetry) = &self.telemetry {
+            mark["telemetry"] = telemetry.clone();
+        }
+        if let Some(base) = &self.base {
+            mark["base"] = json!({"e": fold(&base.enforced), "s": fold(&base.seeded)});
+        }
+        if let Some(labels) = &self.labels {
+            mark["labels"] = json!(labels);
+        }
+        mark
+    }
+
+    /// `None` when the note is not one of ours in a shape this version reads.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
+        Some(Self {
+            owner: text("owner")?,
+            uid: text("uid")?,
+            generation: value.get("generation")?.as_i64()?,
+            namespace: text("namespace")?,
+            name: text("name")?,
+            origin: Origin::parse(value.get("origin")?.as_str()?)?,
+            hash: text("hash")?,
+            telemetry: value.get("telemetry").cloned(),
+            base: value.get("base").and_then(|base| {
+                Some(Base { enforced: unfold(base.get("e")?)?, seeded: unfold(base.get("s")?)? })
+            }),
+            labels: value.get("labels").and_then(|labels| {
+                labels.as_array()?.iter().map(|l| l.as_str().map(str::to_owned)).collect()
+            }),
+        })
+    }
+
+    /// Puts `base` in if it fits. Returns whether it did.
+    pub fn carry(&mut self, base: Base) -> bool {
+        self.base = Some(base);
+        let whole = ascii(&self.to_json()).len();
+        let alone = ascii(&self.to_json()["base"]).len();
+        let fits = alone <= BASE_BYTES_MAX && whole <= MARK_BYTES_MAX;
+        if !fits {
+            self.base = None;
+        }
+        fits
+    }
+}
+
+/// Front coding: each path as the number of leading segments it shares with the one before, then the rest.
+fn fold(paths: &BTreeSet<Pointer>) -> Vec<String> {
+    let mut before: &[String] = &[];
+    let mut folded = Vec::with_capacity(paths.len());
+    for path in paths {
+        let shared = before.iter().zip(path.segments()).take_while(|(a, b)| a == b).count();
+        let rest = Pointer::of(path.segments()[shared..].iter().cloned());
+        folded.push(format!("{shared}{rest}"));
+        before = path.segments();
+    }
+    folded
+}
+
+fn unfold(folded: &Value) -> Option<BTreeSet<Pointer>> {
+    let mut before = Pointer::root();
+    let mut paths = BTreeSet::new();
+    for entry in folded.as_array()? {
+        let entry = entry.as_str()?;
+        let (shared, rest) = entry.split_at(entry.find('/')?);
+        let kept = before.segments().get(..shared.parse::<usize>().ok()?)?;
+        before = Pointer::of(kept.iter().cloned()).join(&Pointer::parse(rest));
+        paths.insert(before.clone());
+    }
+    Some(paths)
+}
+
+/// Compact JSON that fits a header: everything beyond ASCII as `\uXXXX`.
+pub fn ascii(value: &Value) -> String {
+    let text = value.to_string();
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() && c != '\u{7f}' {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _infallible = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark() -> Mark {
+        let identity = Identity {
+            owner: "folder".into(),
+            uid: "u-1".into(),
+            generation: 3,
+            namespace: "plant".into(),
+            name: "pump".into(),
+        };
+        Mark::of(&identity, Origin::Created, "h".into())
+    }
+
+    fn paths(texts: &[&str]) -> BTreeSet<Pointer> {
+        texts.iter().map(|text| Pointer::parse(text)).collect()
+    }
+
+    #[test]
+    fn a_mark_reads_back_as_written() {
+        let mut whole = mark();
+        whole.telemetry = Some(json!({"enabled": true}));
+        whole.labels = Some(["a".to_owned()].into());
+        let base = Base {
+            enforced: paths(&["/attributes/a", "/attributes/b/c", "/attributes/b/d", "/definition"]),
+            seeded: paths(&["/features/f/properties/x~1y"]),
+        };
+        assert!(whole.carry(base));
+        assert_eq!(Mark::from_json(&whole.to_json()), Some(whole));
+    }
+
+    #[test]
+    fn prefixes_are_written_once() {
+        let folded = fold(&paths(&["/attributes/b/c", "/attributes/b/d", "/attributes/e"]));
+        assert_eq!(folded, ["0/attributes/b/c", "2/d", "1/e"]);
+    }
+
+    #[test]
+    fn a_base_too_long_is_left_out() {
+        let mut mark = mark();
+        let long = (0..200).map(|i| Pointer::parse(&format!("/attributes/some-long-name-{i}"))).collect();
+        assert!(!mark.carry(Base { enforced: long, seeded: BTreeSet::new() }));
+        assert_eq!(mark.base, None);
+    }
+
+    #[test]
+    fn foreign_notes_are_not_marks() {
+        for text in ["null", "5", "{}", r#"{"uid":"u"}"#, r#"{"v":1,"owner":"o","uid":5}"#] {
+            assert_eq!(Mark::from_json(&serde_json::from_str(text).unwrap()), None, "{text}");
+        }
+        let mut bad = mark().to_json();
+        bad["base"] = json!({"e": ["9/x"], "s": []});
+        assert_eq!(Mark::from_json(&bad).and_then(|m| m.base), None, "a damaged base is no base");
+    }
+
+    #[test]
+    fn headers_are_ascii() {
+        assert_eq!(ascii(&json!({"n": "泵😀"})), r#"{"n":"\u6cf5\ud83d\ude00"}"#);
+    }
+}

@@ -1,0 +1,295 @@
+//! One pass over one twin, as a state machine without I/O.
+//!
+//! [`TwinPass::start`] and [`TwinPass::step`] choose the next call; the loop in `reconcile/` carries it
+//! out. Everything is observed before anything is decided, and after a write nothing is decided on
+//! what was seen before it.
+mod decide;
+mod leave;
+
+use serde_json::{Value, json};
+
+use self::leave::Leaving;
+use super::call::FoundThing;
+use super::claim::Claim;
+use super::desired::Desired;
+use super::facts::{PolicyFact, TwinFacts};
+use super::json::Pointer;
+use super::mark::{Base, Mark, Origin};
+use super::ownership::{Declared, declared};
+use super::plan;
+use super::reason::{Applied, Held, Note, Outcome, Reason};
+use super::request::{Answer, Next, Request};
+use super::said::Refused;
+
+/// All headers a patch may fill, in bytes: Ditto takes 5,120 in all, and some are not ours to count.
+pub const HEADER_BYTES: usize = 4_800;
+/// How often one pass looks at the same thing before it leaves the rest to the next.
+pub const LOOKS_MAX: u32 = 4;
+/// As [`LOOKS_MAX`], when each look moved some of many seeds closer.
+pub const SEED_LOOKS_MAX: u32 = 64;
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    Finalizing,
+    CheckingPolicy { seen: Option<Box<FoundThing>> },
+    Looking,
+    Creating,
+    Patching { applied: Box<Applied>, look_again: bool },
+    Leaving(Leaving),
+}
+
+/// One pass: where it stands, and what it has come to so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TwinPass {
+    facts: TwinFacts,
+    state: State,
+    looks: u32,
+    failed_fences: u32,
+    policy_checked: bool,
+    outcome: Outcome,
+}
+
+impl TwinPass {
+    pub fn start(facts: TwinFacts) -> (Self, Next) {
+        let mut outcome = Outcome::new(Ok(Reason::AlreadyInSync));
+        outcome.origin = facts.known.origin;
+        outcome.applied.clone_from(&facts.known.applied);
+        outcome.revision = facts.known.revision;
+        if let Ok(desired) = &facts.desired {
+            outcome.id = Some(desired.id.to_string());
+        }
+        if let PolicyFact::Managed(id) | PolicyFact::Unmanaged(id) = &facts.policy {
+            outcome.policy_id = Some(id.to_string());
+        }
+        let state = State::Looking;
+        let pass = Self { facts, state, looks: 0, failed_fences: 0, policy_checked: false, outcome };
+        if let Some(going) = pass.facts.going.clone() {
+            return pass.leave(&going);
+        }
+        if pass.facts.paused {
+            return pass.paused();
+        }
+        match pass.obstacle() {
+            Some((references, held)) => pass.stop(references, held),
+            None if pass.facts.has_finalizer => pass.look(),
+            None => pass.ask(State::Finalizing, Request::AddFinalizer),
+        }
+    }
+
+    /// What can be told without asking anybody. `true`: it is about what the twin refers to.
+    fn obstacle(&self) -> Option<(bool, Held)> {
+        let facts = &self.facts;
+        if let Err(why) = &facts.desired {
+            return Some((false, Held::new(Reason::InvalidSpec, why)));
+        }
+        if let Err(why) = &facts.tenancy {
+            return Some((false, Held::new(Reason::NamespaceNotAllowed, why)));
+        }
+        if let Claim::Taken { by } = &facts.claim {
+            return Some((false, Held::new(Reason::ResourceConflict, format!("managed by {by}"))));
+        }
+        match &facts.policy {
+            PolicyFact::NotFound(name) => Some((
+                true,
+                Held::new(
+                    Reason::PolicyNotFound,
+                    format!(
+                        "there is no TwinPolicy {name:?} in namespace {:?}; create it, or fix spec.policyRef.name",
+                        facts.identity.namespace
+                    ),
+                ),
+            )),
+            PolicyFact::NotReady(why) => Some((true, Held::new(Reason::PolicyNotReady, why))),
+            PolicyFact::Managed(_) | PolicyFact::Unmanaged(_) => None,
+        }
+    }
+
+    /// Takes the answer to the last call and chooses the next. An answer of the wrong shape is a
+    /// mistake in the loop, and ends the pass as if nothing had come back.
+    pub fn step(mut self, answer: Answer) -> (Self, Next) {
+        match (self.state.clone(), answer) {
+            (State::Leaving(leaving), answer) => self.left(leaving, answer),
+            (State::Finalizing, Answer::Finalizer(Ok(()))) => self.look(),
+            (State::Finalizing, Answer::Finalizer(Err(why))) => self.stop(
+                false,
+                Held::new(Reason::BackendUnavailable, format!("the finalizer could not be set: {why}")),
+            ),
+            (State::Looking, Answer::Thing(Ok(found))) => self.decide(found),
+            (State::CheckingPolicy { seen }, Answer::Policy(Ok(policy))) => {
+                if let Some(held) = self.policy_obstacle(policy.as_ref().map(|found| &found.body)) {
+                    return self.stop(true, held);
+                }
+                self.policy_checked = true;
+                self.decide(seen.map(|found| *found))
+            }
+            (State::Creating, Answer::Written(result)) => self.created(result),
+            (State::Patching { applied, look_again }, Answer::Written(result)) => {
+                self.patched(*applied, look_again, result)
+            }
+            (_, Answer::Thing(Err(refused)) | Answer::Policy(Err(refused))) => {
+                self.stop(false, Held::refused(&refused))
+            }
+            (state, answer) => {
+                let message = format!("an answer that fits no question: {answer:?} in {state:?}");
+                self.stop(false, Held::new(Reason::BackendUnavailable, message))
+            }
+        }
+    }
+
+    fn desired(&self) -> Option<&Desired> {
+        self.facts.desired.as_ref().ok()
+    }
+
+    fn wanted_policy(&self) -> String {
+        self.outcome.policy_id.clone().unwrap_or_default()
+    }
+
+    /// What we own, as far as anybody still knows: status in a cluster, the mark in a folder.
+    fn base(&self, mark: Option<&Mark>, hash: &str, declared: &Declared) -> Option<Base> {
+        if self.facts.folder {
+            return mark.and_then(|mark| mark.base.clone());
+        }
+        let remembered = self.facts.known.applied.as_ref().map(|applied| applied.base.clone());
+        // Status was lost, and the mark says that this very document is what was written last.
+        remembered
+            .or_else(|| mark.filter(|mark| mark.hash == hash).map(|_| plan::base_after_create(declared)))
+    }
+
+    fn look(mut self) -> (Self, Next) {
+        self.looks += 1;
+        let Some(desired) = self.desired() else { return self.broken() };
+        let declared = declared(desired);
+        // A folder's base is in the mark, unseen before the first look: read all that could be in it.
+        let fields = if self.facts.folder {
+            ["definition", "attributes", "features"].map(|part| Pointer::of([part])).to_vec()
+        } else {
+            let base = self.facts.known.applied.as_ref().map(|applied| &applied.base);
+            plan::needed(&declared, base)
+        };
+        let id = desired.id.clone();
+        self.ask(State::Looking, Request::FindThing { id, fields })
+    }
+
+    fn check_policy(self, seen: Option<Box<FoundThing>>) -> (Self, Next) {
+        let PolicyFact::Unmanaged(id) = self.facts.policy.clone() else { return self.broken() };
+        self.ask(State::CheckingPolicy { seen }, Request::FindPolicy { id })
+    }
+
+    fn policy_obstacle(&self, policy: Option<&Value>) -> Option<Held> {
+        let id = self.wanted_policy();
+        let subject = self.facts.subjects.first().map_or("nginx:ditto", String::as_str);
+        let what = match policy {
+            None => format!("policy {id} is missing, or hidden from TwinOps"),
+            Some(body) if super::policy::admits(body, &self.facts.subjects) => return None,
+            Some(_) => format!("policy {id} does not let TwinOps manage things"),
+        };
+        let entry = json!({"twinops": {
+            "subjects": { subject: {"type": "twinops"} },
+            "resources": {
+                "thing:/": {"grant": ["READ", "WRITE"], "revoke": []},
+                "policy:/": {"grant": ["READ"], "revoke": []},
+            },
+        }});
+        Some(Held::new(Reason::PolicyNotAccessible, format!("{what}; add this entry to it: {entry}")))
+    }
+
+    fn created(mut self, result: Result<u64, Refused>) -> (Self, Next) {
+        match result {
+            Ok(revision) => {
+                let Some(desired) = self.desired().cloned() else { return self.broken() };
+                let base = plan::base_after_create(&declared(&desired));
+                self.wrote(revision, Applied { hash: desired.hash(), base });
+                self.outcome.origin = Some(Origin::Created);
+                self.done()
+            }
+            Err(Refused::Changed(_)) => self.fence_failed(),
+            Err(refused @ Refused::Missing(_)) => {
+                let mut held = Held::refused(&refused);
+                held.reason = Reason::PolicyNotAccessible;
+                held.message = format!("policy {} is missing, or hidden from TwinOps", self.wanted_policy());
+                self.stop(true, held)
+            }
+            Err(refused) => self.stop(false, Held::refused(&refused)),
+        }
+    }
+
+    fn patched(mut self, applied: Applied, look_again: bool, result: Result<u64, Refused>) -> (Self, Next) {
+        match result {
+            Ok(revision) => {
+                self.wrote(revision, applied);
+                self.failed_fences = 0;
+                if look_again { self.look_after_write() } else { self.done() }
+            }
+            // A patch with `If-Match: *` of a thing that went meanwhile.
+            Err(Refused::Changed(_) | Refused::Missing(_)) => self.fence_failed(),
+            Err(refused) => self.stop(false, Held::refused(&refused)),
+        }
+    }
+
+    /// From here on status would say what was written: later looks of this pass build on it.
+    fn wrote(&mut self, revision: u64, applied: Applied) {
+        self.outcome.writes += 1;
+        self.outcome.revision = Some(revision);
+        self.outcome.synced = Ok(Reason::Applied);
+        self.outcome.applied = Some(applied.clone());
+        self.facts.known.applied = Some(applied);
+    }
+
+    fn look_after_write(mut self) -> (Self, Next) {
+        self.facts.known.origin = self.outcome.origin;
+        self.facts.known.id.clone_from(&self.outcome.id);
+        self.look()
+    }
+
+    /// A 412 never tells why: look again and decide anew, twice at most.
+    fn fence_failed(mut self) -> (Self, Next) {
+        const FAILED_FENCES_MAX: u32 = 2;
+        self.failed_fences += 1;
+        if self.failed_fences < FAILED_FENCES_MAX {
+            return self.look();
+        }
+        let message = "its fence failed twice although it looks ours: somebody writes at the same time, or TwinOps \
+                       lacks READ on `thing:/`";
+        self.stop(false, Held::new(Reason::ResourceConflict, message))
+    }
+
+    fn paused(mut self) -> (Self, Next) {
+        self.outcome.paused = true;
+        (self.clone(), Next::Done(Box::new(self.outcome)))
+    }
+
+    fn broken(self) -> (Self, Next) {
+        self.stop(false, Held::new(Reason::InvalidSpec, "the spec could not be read"))
+    }
+
+    /// What the pass has come to until now, for a dry run that stops before a write.
+    pub fn so_far(&self) -> Outcome {
+        self.outcome.clone()
+    }
+
+    fn note(&mut self, reason: &'static str, message: String) {
+        self.outcome.notes.push(Note { reason, message, warning: true });
+    }
+
+    fn ask(mut self, state: State, request: Request) -> (Self, Next) {
+        self.state = state;
+        (self, Next::Ask(request))
+    }
+
+    fn ask_leaving(self, leaving: Leaving, request: Request) -> (Self, Next) {
+        self.ask(State::Leaving(leaving), request)
+    }
+
+    fn stop(mut self, references: bool, held: Held) -> (Self, Next) {
+        if references {
+            self.outcome.references = Err(held.clone());
+        }
+        self.outcome.synced = Err(held);
+        self.done()
+    }
+
+    fn done(self) -> (Self, Next) {
+        let outcome = self.outcome.clone();
+        (self, Next::Done(Box::new(outcome)))
+    }
+}

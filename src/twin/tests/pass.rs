@@ -1,0 +1,396 @@
+//! Passes step by step, each against a script of what the outside answers.
+use serde_json::{Value, json};
+
+use super::super::call::{FoundThing, Metadata};
+use super::super::claim::Claim;
+use super::super::desired::{Deletion, Desired, Drift, Identity};
+use super::super::facts::{Going, Known, PolicyFact, TwinFacts};
+use super::super::id::PolicyId;
+use super::super::mark::{Mark, Origin};
+use super::super::ownership::declared;
+use super::super::pass::TwinPass;
+use super::super::plan::base_after_create;
+use super::super::reason::{Again, Applied, Outcome, Reason};
+use super::super::request::{Answer, Next, Request};
+use super::super::said::{Refused, Said};
+use super::{desired, identity};
+
+fn facts(desired: Desired) -> TwinFacts {
+    TwinFacts {
+        identity: identity(),
+        id: Some(desired.id.clone()),
+        desired: Ok(desired),
+        claim: Claim::Ours,
+        policy: PolicyFact::Managed(PolicyId::parse("org.acme:pumps").unwrap()),
+        tenancy: Ok(()),
+        paused: false,
+        going: None,
+        has_finalizer: true,
+        known: Known::default(),
+        takeover: None,
+        living: ["uid-1".to_owned()].into(),
+        subjects: vec!["nginx:operator".into()],
+        folder: false,
+    }
+}
+
+fn sensor() -> Desired {
+    desired(json!({"attributes": {"kw": 3}, "features": {"f": {"properties": {"v": 1}}}}))
+}
+
+/// The thing after a create of `desired`, changed by somebody.
+fn created(desired: &Desired, change: impl Fn(&mut Value)) -> FoundThing {
+    let mut document = desired.document.clone();
+    change(&mut document);
+    FoundThing {
+        id: desired.id.to_string(),
+        revision: 7,
+        policy_id: Some("org.acme:pumps".into()),
+        mark: Some(Mark::of(&identity(), Origin::Created, desired.hash()).to_json()),
+        document,
+    }
+}
+
+fn known(desired: &Desired) -> Known {
+    Known {
+        id: Some(desired.id.to_string()),
+        origin: Some(Origin::Created),
+        applied: Some(Applied { hash: desired.hash(), base: base_after_create(&declared(desired)) }),
+        revision: Some(1),
+    }
+}
+
+/// Runs a pass against `answers` and returns what it asked and what it came to.
+fn run(facts: TwinFacts, answers: Vec<Answer>) -> (Vec<Request>, Outcome) {
+    let (mut pass, mut next) = TwinPass::start(facts);
+    let mut asked = vec![];
+    let mut answers = answers.into_iter();
+    loop {
+        match next {
+            Next::Done(outcome) => {
+                assert_eq!(answers.next(), None, "an answer was not asked for");
+                return (asked, *outcome);
+            }
+            Next::Ask(request) => {
+                let answer = answers.next().unwrap_or_else(|| panic!("not in the script: {request:?}"));
+                asked.push(request);
+                (pass, next) = pass.step(answer);
+            }
+        }
+    }
+}
+
+fn thing(found: FoundThing) -> Answer {
+    Answer::Thing(Ok(Some(found)))
+}
+
+fn fence_failed() -> Refused {
+    Refused::Changed(Said { status: 412, ..Said::default() })
+}
+
+#[test]
+fn a_missing_thing_is_created_with_its_seeds_and_its_mark() {
+    let mut facts = facts(sensor());
+    facts.has_finalizer = false;
+    let answers = vec![Answer::Finalizer(Ok(())), Answer::Thing(Ok(None)), Answer::Written(Ok(1))];
+    let (asked, outcome) = run(facts, answers);
+    assert_eq!(asked[0], Request::AddFinalizer);
+    let Request::CreateThing { body, mark, .. } = &asked[2] else { panic!("{asked:?}") };
+    assert_eq!(body["policyId"], "org.acme:pumps");
+    assert_eq!(body["features"]["f"]["properties"]["v"], 1);
+    assert_eq!(mark["uid"], "uid-1");
+    assert_eq!(
+        (outcome.reason(), outcome.revision, outcome.origin),
+        (Reason::Applied, Some(1), Some(Origin::Created))
+    );
+    assert_eq!(outcome.applied.unwrap().base.seeded.len(), 1);
+}
+
+#[test]
+fn a_second_pass_writes_nothing() {
+    let sensor = sensor();
+    let mut facts = facts(sensor.clone());
+    facts.known = known(&sensor);
+    let telemetry = created(&sensor, |d| d["features"]["f"]["properties"]["v"] = json!(99));
+    let (asked, outcome) = run(facts, vec![thing(telemetry)]);
+    assert!(asked.iter().all(|request| !request.writes()));
+    assert_eq!((outcome.writes, outcome.revision), (0, Some(1)), "the revision does not follow telemetry");
+}
+
+#[test]
+fn f1_a_crash_before_the_status_write_is_repaired_without_a_write() {
+    let sensor = sensor();
+    let (asked, outcome) = run(facts(sensor.clone()), vec![thing(created(&sensor, |_| ()))]);
+    assert_eq!(asked.len(), 1);
+    assert_eq!(outcome.origin, Some(Origin::Created), "the mark says so");
+    assert_eq!(outcome.applied, known(&sensor).applied);
+    assert!(outcome.notes.is_empty(), "{:?}", outcome.notes);
+}
+
+#[test]
+fn drift_is_repaired_and_told() {
+    let sensor = sensor();
+    let mut facts = facts(sensor.clone());
+    facts.known = known(&sensor);
+    let drifted = created(&sensor, |d| d["attributes"]["kw"] = json!(4));
+    let (asked, outcome) = run(facts.clone(), vec![thing(drifted.clone()), Answer::Written(Ok(8))]);
+    let Request::PatchThing { patch, .. } = &asked[1] else { panic!("{asked:?}") };
+    assert_eq!(patch.body, json!({"attributes": {"kw": 3}}));
+    assert_eq!(
+        patch.condition,
+        "and(eq(_metadata/twinops/uid,\"uid-1\"),le(_metadata/twinops/generation,3))"
+    );
+    assert!(matches!(patch.metadata, Metadata::Put(_)));
+    let drift = outcome.drift.unwrap();
+    assert_eq!((drift.paths.len(), drift.repaired, drift.revision), (1, true, 7));
+
+    let reporting = Desired { drift: Drift::Report, ..sensor.clone() };
+    facts.known = known(&reporting);
+    facts.desired = Ok(reporting);
+    let (asked, outcome) = run(facts.clone(), vec![thing(drifted.clone())]);
+    assert_eq!((asked.len(), outcome.drift.map(|d| d.repaired)), (1, Some(false)));
+
+    facts.desired = Ok(Desired { drift: Drift::Ignore, ..sensor });
+    let (asked, outcome) = run(facts, vec![thing(drifted)]);
+    assert_eq!((asked.len(), outcome.drift), (1, None));
+}
+
+#[test]
+fn an_edit_is_no_drift() {
+    let old = sensor();
+    let new = Desired { document: json!({"attributes": {"kw": 5}}), drift: Drift::Report, ..old.clone() };
+    let mut facts = facts(new);
+    facts.known = known(&old);
+    let (asked, outcome) = run(facts, vec![thing(created(&old, |_| ())), Answer::Written(Ok(8))]);
+    let Request::PatchThing { patch, .. } = &asked[1] else { panic!("{asked:?}") };
+    assert_eq!(
+        patch.body,
+        json!({"attributes": {"kw": 5}}),
+        "the seed stays although it is no longer declared"
+    );
+    assert_eq!((outcome.reason(), outcome.drift), (Reason::Applied, None));
+}
+
+#[test]
+fn a_guarded_seed_is_looked_at_again() {
+    let old = desired(json!({"attributes": {"kw": 3}}));
+    let new = sensor();
+    let mut facts = facts(new.clone());
+    facts.known = known(&old);
+    let before = created(&old, |_| ());
+    let after = created(&new, |d| d["features"]["f"]["properties"]["v"] = json!(50));
+    let (asked, outcome) = run(facts, vec![thing(before), Answer::Written(Ok(8)), thing(after)]);
+    let Request::PatchThing { patch, .. } = &asked[1] else { panic!("{asked:?}") };
+    assert_eq!(patch.guards[0].1, "not(exists(features/f))");
+    assert_eq!(outcome.applied.unwrap().base.seeded.len(), 1, "it stands, whoever wrote it");
+    assert_eq!(outcome.writes, 1);
+}
+
+#[test]
+fn f23_a_create_that_was_applied_although_it_timed_out_is_found_again() {
+    let sensor = sensor();
+    let answers =
+        vec![Answer::Thing(Ok(None)), Answer::Written(Err(fence_failed())), thing(created(&sensor, |_| ()))];
+    let (_, outcome) = run(facts(sensor), answers);
+    assert_eq!((outcome.synced, outcome.writes), (Ok(Reason::AlreadyInSync), 0));
+}
+
+#[test]
+fn two_failed_fences_end_the_pass() {
+    let sensor = sensor();
+    let mut facts = facts(sensor.clone());
+    facts.known = known(&sensor);
+    let drifted = || thing(created(&sensor, |d| d["attributes"]["kw"] = json!(4)));
+    let answers = vec![
+        drifted(),
+        Answer::Written(Err(fence_failed())),
+        drifted(),
+        Answer::Written(Err(fence_failed())),
+    ];
+    let (_, outcome) = run(facts, answers);
+    assert_eq!(outcome.reason(), Reason::ResourceConflict);
+}
+
+#[test]
+fn f30_nothing_is_sent_while_the_policy_is_missing_or_not_ready() {
+    let rows = [
+        (PolicyFact::NotFound("pumps".into()), Reason::PolicyNotFound),
+        (PolicyFact::NotReady("later".into()), Reason::PolicyNotReady),
+    ];
+    for (policy, reason) in rows {
+        let (asked, outcome) = run(TwinFacts { policy, ..facts(sensor()) }, vec![]);
+        assert_eq!((asked.len(), outcome.reason()), (0, reason));
+        assert!(outcome.references.is_err());
+    }
+}
+
+#[test]
+fn an_unmanaged_policy_must_let_us_in() {
+    let unmanaged =
+        TwinFacts { policy: PolicyFact::Unmanaged(PolicyId::parse("a:p").unwrap()), ..facts(sensor()) };
+    let (_, outcome) = run(unmanaged.clone(), vec![Answer::Thing(Ok(None)), Answer::Policy(Ok(None))]);
+    assert_eq!(outcome.reason(), Reason::PolicyNotAccessible);
+    let message = outcome.held().unwrap().message.clone();
+    assert!(
+        message.contains("nginx:operator") && message.contains("thing:/"),
+        "names the entry to add: {message}"
+    );
+    let open = json!({"entries": {"o": {"subjects": {"nginx:operator": {"type": "x"}}, "resources": {"thing:/": {"grant": ["READ", "WRITE"], "revoke": []}}}}});
+    let found = super::super::call::FoundPolicy { revision: 1, body: open };
+    let answers = vec![Answer::Thing(Ok(None)), Answer::Policy(Ok(Some(found))), Answer::Written(Ok(1))];
+    assert_eq!(run(unmanaged, answers).1.reason(), Reason::Applied);
+}
+
+#[test]
+fn what_is_found_before_sending_sends_nothing() {
+    let taken = Claim::Taken { by: "plant/other".into() };
+    let rows = [
+        (
+            TwinFacts { desired: Err("a null at /attributes/x".into()), ..facts(sensor()) },
+            Reason::InvalidSpec,
+            Again::Edit,
+        ),
+        (
+            TwinFacts { tenancy: Err("no".into()), ..facts(sensor()) },
+            Reason::NamespaceNotAllowed,
+            Again::Edit,
+        ),
+        (TwinFacts { claim: taken, ..facts(sensor()) }, Reason::ResourceConflict, Again::Slowly),
+    ];
+    for (facts, reason, again) in rows {
+        let (asked, outcome) = run(facts, vec![]);
+        assert_eq!((asked.len(), outcome.reason(), outcome.again()), (0, reason, again));
+    }
+    let (asked, outcome) = run(TwinFacts { paused: true, ..facts(sensor()) }, vec![]);
+    assert_eq!((asked.len(), outcome.paused), (0, true));
+}
+
+fn going(deletion: Option<Deletion>, origin: Option<Origin>) -> TwinFacts {
+    let mut facts = facts(Desired { deletion, ..sensor() });
+    facts.going = Some(Going::default());
+    facts.known.origin = origin;
+    facts
+}
+
+#[test]
+fn deletion_is_fenced_by_the_mark_and_ends_with_the_finalizer() {
+    let rows = [
+        (Some(Deletion::Delete), None, "eq(_metadata/twinops/uid,\"uid-1\")"),
+        (
+            None,
+            Some(Origin::Created),
+            "and(eq(_metadata/twinops/uid,\"uid-1\"),eq(_metadata/twinops/origin,\"Created\"))",
+        ),
+        (None, None, "and(eq(_metadata/twinops/uid,\"uid-1\"),eq(_metadata/twinops/origin,\"Created\"))"),
+    ];
+    for (deletion, origin, fence) in rows {
+        let answers = vec![Answer::Deleted(Ok(())), Answer::Finalizer(Ok(()))];
+        let (asked, outcome) = run(going(deletion, origin), answers);
+        let Request::DeleteThing { condition, .. } = &asked[0] else { panic!("{asked:?}") };
+        assert_eq!((condition.as_str(), outcome.finished), (fence, true));
+    }
+}
+
+#[test]
+fn f2_f4_deleting_what_is_gone_is_fine() {
+    let missing = Refused::Missing(Said::default());
+    let (asked, outcome) =
+        run(going(None, None), vec![Answer::Deleted(Err(missing)), Answer::Finalizer(Ok(()))]);
+    assert_eq!((asked.len(), outcome.finished), (2, true));
+}
+
+#[test]
+fn f11_a_late_delete_leaves_the_new_twin_alone() {
+    let mut newer = identity();
+    newer.uid = "uid-2".into();
+    let found = FoundThing {
+        mark: Some(Mark::of(&newer, Origin::Created, "h".into()).to_json()),
+        ..created(&sensor(), |_| ())
+    };
+    let answers = vec![Answer::Deleted(Err(fence_failed())), thing(found), Answer::Finalizer(Ok(()))];
+    let (asked, outcome) = run(going(Some(Deletion::Delete), None), answers);
+    assert!(matches!(asked[2], Request::RemoveFinalizer));
+    assert_eq!((outcome.finished, outcome.notes[0].reason), (true, "LeftInDitto"));
+}
+
+/// Status says Created, the mark says Adopted: the mark decides.
+#[test]
+fn s42_a_status_edited_by_hand_deletes_nothing() {
+    let found = FoundThing {
+        mark: Some(Mark::of(&identity(), Origin::Adopted, "h".into()).to_json()),
+        ..created(&sensor(), |_| ())
+    };
+    let answers = vec![
+        Answer::Deleted(Err(fence_failed())),
+        thing(found),
+        Answer::Written(Ok(9)),
+        Answer::Finalizer(Ok(())),
+    ];
+    let (asked, outcome) = run(going(None, Some(Origin::Created)), answers);
+    let Request::PatchThing { patch, .. } = &asked[2] else { panic!("{asked:?}") };
+    assert_eq!((&patch.metadata, outcome.finished), (&Metadata::Delete, true));
+}
+
+#[test]
+fn retain_takes_the_mark_and_leaves_the_thing() {
+    let rows = [
+        going(Some(Deletion::Retain), Some(Origin::Created)),
+        going(None, Some(Origin::Adopted)),
+        TwinFacts { going: Some(Going { release: true, ..Going::default() }), ..going(None, None) },
+    ];
+    for facts in rows {
+        let answers =
+            vec![thing(created(&sensor(), |_| ())), Answer::Written(Ok(9)), Answer::Finalizer(Ok(()))];
+        let (asked, outcome) = run(facts, answers);
+        let Request::PatchThing { patch, .. } = &asked[1] else { panic!("{asked:?}") };
+        assert_eq!(patch.body, json!({"policyId": "org.acme:pumps"}));
+        assert_eq!((&patch.metadata, outcome.finished), (&Metadata::Delete, true));
+    }
+}
+
+#[test]
+fn a_loser_or_a_suspended_twin_goes_without_touching_ditto() {
+    let loser = TwinFacts { claim: Claim::Taken { by: "plant/other".into() }, ..going(None, None) };
+    let suspended = TwinFacts { paused: true, ..going(Some(Deletion::Delete), None) };
+    for facts in [loser, suspended] {
+        let (asked, outcome) = run(facts, vec![Answer::Finalizer(Ok(()))]);
+        assert_eq!((asked, outcome.finished), (vec![Request::RemoveFinalizer], true));
+    }
+}
+
+#[test]
+fn f15_a_deletion_that_fails_says_why_and_keeps_the_finalizer() {
+    let refused = [
+        Refused::Forbidden(Said { status: 403, message: "no WRITE".into(), ..Said::default() }),
+        Refused::Unavailable(Said { message: "connection refused".into(), ..Said::default() }),
+    ];
+    for refused in refused {
+        let (asked, outcome) = run(going(None, None), vec![Answer::Deleted(Err(refused.clone()))]);
+        assert_eq!((asked.len(), outcome.reason(), outcome.finished), (1, Reason::DeletionFailed, false));
+        assert!(outcome.held().unwrap().message.contains(&refused.said().message));
+    }
+}
+
+/// In a folder the mark is the memory: an edit raises its generation, and seeds decided ride along.
+#[test]
+fn a_folder_remembers_in_the_mark() {
+    let sensor = sensor();
+    let folder = |desired: Desired| TwinFacts {
+        identity: Identity { generation: 0, ..identity() },
+        folder: true,
+        ..facts(desired)
+    };
+    let (asked, _) = run(folder(sensor.clone()), vec![Answer::Thing(Ok(None)), Answer::Written(Ok(1))]);
+    let Request::CreateThing { mark, .. } = &asked[1] else { panic!("{asked:?}") };
+    assert_eq!((&mark["generation"], &mark["base"]["s"]), (&json!(1), &json!(["0/features/f/properties/v"])));
+    let stood = FoundThing { mark: Some(mark.clone()), ..created(&sensor, |_| ()) };
+    let (asked, _) = run(folder(sensor.clone()), vec![thing(stood.clone())]);
+    assert_eq!(asked.len(), 1, "a second run writes nothing");
+
+    let edited = Desired { document: json!({"features": {"f": {"properties": {"v": 1}}}}), ..sensor };
+    let (asked, _) = run(folder(edited), vec![thing(stood), Answer::Written(Ok(2))]);
+    let Request::PatchThing { patch, .. } = &asked[1] else { panic!("{asked:?}") };
+    assert_eq!(patch.body, json!({"attributes": {"kw": null}}), "removed from a fresh checkout");
+    let Metadata::Put(mark) = &patch.metadata else { panic!("{patch:?}") };
+    assert_eq!(mark["generation"], 2);
+}
