@@ -6,6 +6,7 @@
 mod apply;
 mod command;
 mod core;
+mod depth;
 pub mod enforce;
 mod failure;
 mod fields;
@@ -116,6 +117,8 @@ async fn open(data: Option<PathBuf>, counts: &Arc<Stats>) -> Result<Opened, Engi
     let counts = Arc::clone(counts);
     let opened = tokio::task::spawn_blocking(move || {
         let (store, state) = Store::open(&path)?;
+        let (things, policies) = state.count();
+        tracing::info!(folder = %path.display(), things, policies, "the engine has read its folder");
         let state = Arc::new(RwLock::new(state));
         let committer = Committer::start(store, Arc::clone(&state), counts);
         let committer = committer.map_err(|cause| EngineError::Folder { path, cause: cause.to_string() })?;

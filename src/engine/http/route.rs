@@ -4,6 +4,7 @@
 //! taken apart here and not by the router. Source: Ditto 3.8, `RootRoute`, `ThingsRoute`, `PoliciesRoute`.
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
 use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
 use super::refusal::Refusal;
@@ -153,6 +154,13 @@ fn below_of(part: ThingPart, above: &[&str], below: &[&str]) -> Result<ThingPlac
     let text = decode(&below.join("/"));
     if text.split('/').any(str::is_empty) {
         return Err(bad_pointer());
+    }
+    if text.split('/').count() > DEPTH_MAX {
+        return Err(Failure::new(
+            400,
+            "json.pointer.invalid",
+            format!("a path has at most {DEPTH_MAX} segments"),
+        ));
     }
     if let Some(key) = text.split('/').find(|segment| !is_key(segment)) {
         return Err(Failure::bad_key(key));

@@ -24,15 +24,23 @@ impl Engine {
     }
 
     pub fn try_start(folder: Option<&Path>) -> Result<Self, EngineError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let options = EngineOptions {
+        Self::with(EngineOptions { data: folder.map(Into::into), pre_authenticated: true, ..Self::options() })
+    }
+
+    /// On a free port of loopback, keeping nothing, letting nobody in.
+    pub fn options() -> EngineOptions {
+        EngineOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            data: folder.map(Into::into),
-            pre_authenticated: true,
+            data: None,
+            pre_authenticated: false,
             basic_auth_file: None,
             anonymous: None,
-        };
+        }
+    }
+
+    pub fn with(options: EngineOptions) -> Result<Self, EngineError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
         let stop = CancellationToken::new();
         let running = runtime.block_on(start(options, stop.clone()))?;
         Ok(Self { base: format!("http://{}", running.address), stop, running: Some(running), runtime })

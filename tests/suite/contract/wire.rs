@@ -40,15 +40,25 @@ pub fn send(
         let length = body.map_or(0, <[u8]>::len).to_string();
         head.extend(["content-length: ", &length, "\r\n"]);
     }
-    let mut stream =
-        TcpStream::connect(host).unwrap_or_else(|error| panic!("nobody listens on {base}: {error}"));
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
     let message = [head.as_bytes(), b"\r\n", body.unwrap_or_default()].concat();
+    read(&exchange(host, &message)).unwrap_or_default()
+}
+
+/// The whole answer to bytes that need not be a proper request.
+pub fn raw(base: &str, message: &[u8]) -> String {
+    let host = base.strip_prefix("http://").expect("a base URL begins with http://");
+    String::from_utf8_lossy(&exchange(host, message)).into_owned()
+}
+
+fn exchange(host: &str, message: &[u8]) -> Vec<u8> {
+    let mut stream =
+        TcpStream::connect(host).unwrap_or_else(|error| panic!("nobody listens on {host}: {error}"));
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
     // the server may answer before it has read everything
-    drop(stream.write_all(&message));
+    drop(stream.write_all(message));
     let mut bytes = vec![];
     drop(stream.read_to_end(&mut bytes));
-    read(&bytes).unwrap_or_default()
+    bytes
 }
 
 fn read(bytes: &[u8]) -> Option<Reply> {
