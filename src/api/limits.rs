@@ -8,7 +8,7 @@ pub const NAME_MAX: usize = 253;
 pub const TEXT_MAX: usize = 1_024;
 pub const FEATURES_MAX: usize = 1_000;
 /// Ditto sets no limit; more would not fit what the API server spends on checking a resource.
-pub const DEFINITIONS_MAX: usize = 5;
+pub const DEFINITIONS_MAX: usize = 10;
 pub const FIELDS_MAX: usize = 200;
 /// More would not fit the mark, in which they travel to the bridge.
 pub const MAPPINGS_MAX: usize = 50;

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! Ditto over HTTP: the ports [`Things`](crate::ports::Things) and [`Policies`](crate::ports::Policies).
+//!
+//! One call is one request with one deadline, never retried here. What an answer means is decided in
+//! one pure function, [`read_answer`]. Concurrency is the caller's.
+mod answer;
+mod calls;
+mod client;
+mod connection;
+mod fields;
+mod login;
+mod policies;
+mod request;
+mod things;
+
+pub use answer::{Answer, read_answer};
+pub use calls::{Calls, Outcome, Verb};
+pub use client::{BODY_BYTES_MAX, DittoClient, HEADER_BYTES_MAX};
+pub use connection::{Connection, Credentials, DEADLINE, SetupError};
+pub use fields::selector;
+pub use things::header_bytes;

@@ -120,13 +120,25 @@ impl Catalog {
     /// Who holds a thing id, and the uids of all living resources that claim it.
     pub fn thing_claim(&self, identity: &Identity, thing_id: &str) -> (Claim, BTreeSet<String>) {
         let places = self.by_thing.get(thing_id).into_iter().flatten();
-        judge(identity, places.filter_map(|place| Some(self.twins.get(place)?.claimant.clone())).collect())
+        judge(
+            identity,
+            places
+                .filter_map(|place| Some(self.twins.get(place)?.claimant.clone()))
+                .collect::<Vec<_>>()
+                .as_slice(),
+        )
     }
 
     /// Who holds a policy id, and the uids of all living resources that claim it.
     pub fn policy_claim(&self, identity: &Identity, policy_id: &str) -> (Claim, BTreeSet<String>) {
         let places = self.by_policy.get(policy_id).into_iter().flatten();
-        judge(identity, places.filter_map(|place| Some(self.policies.get(place)?.claimant.clone())).collect())
+        judge(
+            identity,
+            places
+                .filter_map(|place| Some(self.policies.get(place)?.claimant.clone()))
+                .collect::<Vec<_>>()
+                .as_slice(),
+        )
     }
 
     /// Where the policy stands that a twin in `namespace` names.
@@ -203,9 +215,9 @@ fn take(claims: &mut HashMap<String, BTreeSet<Place>>, id: &str, place: &Place) 
     left
 }
 
-fn judge(identity: &Identity, claimants: Vec<Claimant>) -> (Claim, BTreeSet<String>) {
+fn judge(identity: &Identity, claimants: &[Claimant]) -> (Claim, BTreeSet<String>) {
     let living = claimants.iter().filter(|c| !c.deleting).map(|c| c.uid.clone()).collect();
-    (claim(identity, &claimants), living)
+    (claim(identity, claimants), living)
 }
 
 #[cfg(test)]

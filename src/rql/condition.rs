@@ -89,12 +89,18 @@ fn text<'s>(scalar: &'s Scalar<'_>) -> Cow<'s, str> {
 fn scalars<'v>(property: &Property, thing: &'v Value) -> Vec<Scalar<'v>> {
     fn flatten<'v>(value: &'v Value, flat: &mut Vec<Scalar<'v>>) {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| flatten(item, flat)),
+            Value::Array(items) => {
+                for item in items {
+                    flatten(item, flat);
+                }
+            }
             value => flat.extend(Scalar::of(value)),
         }
     }
     let mut flat = vec![];
-    found(property, thing).into_iter().for_each(|value| flatten(value, &mut flat));
+    for value in found(property, thing) {
+        flatten(value, &mut flat);
+    }
     flat
 }
 
@@ -106,10 +112,14 @@ fn found<'v>(property: &Property, thing: &'v Value) -> Vec<&'v Value> {
         };
         match value {
             Value::Object(members) => {
-                members.get(next).into_iter().for_each(|value| walk(value, rest, found))
+                if let Some(value) = members.get(next) {
+                    walk(value, rest, found);
+                }
             }
             Value::Array(items) => {
-                items.iter().filter(|i| i.is_object()).for_each(|item| walk(item, segments, found));
+                for item in items.iter().filter(|item| item.is_object()) {
+                    walk(item, segments, found);
+                }
             }
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// Whether the whole `text` has the shape of `pattern`.
 ///
-/// `ignore_case` compares letters of every script without their case, as MongoDB does.
+/// `ignore_case` compares letters of every script without their case, as `MongoDB` does.
 pub fn like(pattern: &str, text: &str, ignore_case: bool) -> bool {
     glob(pattern, text, if ignore_case { lower } else { |c| c }, &mut 0)
 }

@@ -1,8 +1,8 @@
 //! Ditto's filter language: `and(eq(attributes/a,1),not(exists(features/lamp)))`.
 //!
-//! [`parse`] makes an [`Expr`] within fixed limits, [`schema::check`] says whether a thing can have the properties it
+//! [`parse()`] makes an [`Expr`] within fixed limits, [`schema::check`] says whether a thing can have the properties it
 //! names. Two evaluators give it a meaning, because Ditto has two: [`condition::holds`] for conditions and event
-//! filters (evaluated in memory), [`search::matches`] for the search index (evaluated by MongoDB).
+//! filters (evaluated in memory), [`search::matches`] for the search index (evaluated by `MongoDB`).
 //!
 //! Everything here is a pure function. The clock is handed in as [`Now`].
 pub mod condition;
@@ -70,7 +70,7 @@ pub enum Op {
     Ilike,
 }
 
-/// A filter. [`parse`] never makes an empty list.
+/// A filter. [`parse()`] never makes an empty list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     And(Vec<Expr>),

@@ -1,4 +1,4 @@
-//! The text of an expression; [`parse`](super::parse) reads it back as the same expression.
+//! The text of an expression; [`parse()`](super::parse()) reads it back as the same expression.
 use std::fmt::{self, Display, Formatter, Write};
 
 use super::{Expr, Literal, Op, Property};

@@ -20,6 +20,10 @@ pub enum SchemaError {
     DoubleSlash(Property),
 }
 
+/// The members of a thing that are compared whole.
+const ROOT: [&str; 8] =
+    ["thingId", "policyId", "namespace", "_namespace", "definition", "_revision", "_modified", "_created"];
+
 /// Whether every property of the filter can be there, and be compared or looked for as the filter does.
 pub fn check(expr: &Expr) -> Result<(), SchemaError> {
     let (property, known) = match expr {
@@ -45,22 +49,14 @@ pub fn check(expr: &Expr) -> Result<(), SchemaError> {
 
 fn is_value(property: &Property) -> bool {
     match words(property).as_slice() {
-        [name] => matches!(
-            *name,
-            "thingId"
-                | "policyId"
-                | "namespace"
-                | "_namespace"
-                | "definition"
-                | "_revision"
-                | "_modified"
-                | "_created"
-        ),
-        ["features", _, "definition"] => true,
-        ["attributes" | "_metadata", _, ..] | ["features", _, "properties" | "desiredProperties", _, ..] => {
-            true
-        }
-        _ => false,
+        [name] => ROOT.contains(name),
+        ["features", _, kind, rest @ ..] => match *kind {
+            "definition" => rest.is_empty(),
+            "properties" | "desiredProperties" => !rest.is_empty(),
+            _ => false,
+        },
+        [root, _, ..] => matches!(*root, "attributes" | "_metadata"),
+        [] => false,
     }
 }
 

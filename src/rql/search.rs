@@ -1,4 +1,4 @@
-//! What a filter means for the search: MongoDB's rules on Ditto's index.
+//! What a filter means for the search: `MongoDB`'s rules on Ditto's index.
 //!
 //! Only values of one type compare, `ne` wants the property to be there, an array matches when one of its elements does,
 //! and `features/*` is any feature. A property the caller may not READ matches nothing; because `not` turns that round,
@@ -118,12 +118,17 @@ fn found<'v>(value: &'v Value, path: &[&str]) -> Vec<&'v Value> {
         };
         match value {
             Value::Object(members) => {
-                members.get(*next).into_iter().for_each(|value| walk(value, rest, found))
+                if let Some(value) = members.get(*next) {
+                    walk(value, rest, found);
+                }
             }
             Value::Array(items) => {
-                let element = next.parse::<usize>().ok().and_then(|i| items.get(i));
-                element.into_iter().for_each(|item| walk(item, rest, found));
-                items.iter().filter(|i| i.is_object()).for_each(|item| walk(item, path, found));
+                if let Some(item) = next.parse::<usize>().ok().and_then(|i| items.get(i)) {
+                    walk(item, rest, found);
+                }
+                for item in items.iter().filter(|item| item.is_object()) {
+                    walk(item, path, found);
+                }
             }
             _ => {}
         }

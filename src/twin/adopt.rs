@@ -9,6 +9,7 @@ use super::reason::{Held, Reason};
 use super::rql_text;
 
 /// What the judgement rests on.
+#[expect(clippy::struct_excessive_bools, reason = "four independent facts, each a column of the table")]
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
     pub identity: &'a Identity,

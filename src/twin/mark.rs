@@ -3,6 +3,7 @@
 //! On a thing it is the metadata `/twinops`, written whole with every write. It fences mistakes, not
 //! malice: whoever may write any part of a thing may forge it.
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use serde_json::{Value, json};
 
@@ -170,8 +171,9 @@ pub fn ascii(value: &Value) -> String {
         if c.is_ascii() && c != '\u{7f}' {
             out.push(c);
         } else {
-            let mut units = [0; 2];
-            c.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _infallible = write!(out, "\\u{unit:04x}");
+            }
         }
     }
     out

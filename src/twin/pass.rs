@@ -113,13 +113,11 @@ impl TwinPass {
             ),
             (State::Looking, Answer::Thing(Ok(found))) => self.decide(found),
             (State::CheckingPolicy { seen }, Answer::Policy(Ok(policy))) => {
-                match self.policy_obstacle(policy.as_ref().map(|found| &found.body)) {
-                    Some(held) => self.stop(true, held),
-                    None => {
-                        self.policy_checked = true;
-                        self.decide(seen.map(|found| *found))
-                    }
+                if let Some(held) = self.policy_obstacle(policy.as_ref().map(|found| &found.body)) {
+                    return self.stop(true, held);
                 }
+                self.policy_checked = true;
+                self.decide(seen.map(|found| *found))
             }
             (State::Creating, Answer::Written(result)) => self.created(result),
             (State::Patching { applied, look_again }, Answer::Written(result)) => {
@@ -280,7 +278,7 @@ impl TwinPass {
             // Ditto refuses an empty patch: say again what is there.
             body = json!({ "policyId": found.policy_id });
         }
-        if self.looks > self.looks_allowed(&changes.guards) {
+        if self.looks > if changes.guards.is_empty() { LOOKS_MAX } else { SEED_LOOKS_MAX } {
             let message = "it keeps changing while TwinOps writes; the rest follows in the next pass";
             return self.stop(false, Held::new(Reason::BackendUnavailable, message));
         }
@@ -296,10 +294,6 @@ impl TwinPass {
             State::Patching { applied: Box::new(applied), look_again },
             Request::PatchThing { id, patch },
         )
-    }
-
-    fn looks_allowed(&self, guards: &[(Pointer, String)]) -> u32 {
-        if guards.is_empty() { LOOKS_MAX } else { SEED_LOOKS_MAX }
     }
 
     fn next_mark(&self, desired: &Desired, hash: &str, ours: &Ours) -> Mark {

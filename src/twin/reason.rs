@@ -94,7 +94,7 @@ pub struct Held {
     pub message: String,
     pub again: Again,
     /// What Ditto said, when it was Ditto.
-    pub said: Option<Said>,
+    pub said: Option<Box<Said>>,
 }
 
 impl Held {
@@ -122,7 +122,12 @@ impl Held {
             Refused::RateLimited { after_ms: Some(ms), .. } => Again::AfterMs(*ms),
             _ => reason.again(),
         };
-        Self { reason, message: format!("{refused}{hint}"), again, said: Some(refused.said().clone()) }
+        Self {
+            reason,
+            message: format!("{refused}{hint}"),
+            again,
+            said: Some(Box::new(refused.said().clone())),
+        }
     }
 }
 

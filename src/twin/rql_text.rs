@@ -1,4 +1,6 @@
 //! Conditions in Ditto's filter language, written so that no name can break out of its place.
+use std::fmt::Write;
+
 use super::json::Pointer;
 
 const METADATA: &str = "_metadata/twinops";
@@ -12,7 +14,9 @@ pub fn property(path: &Pointer) -> String {
         }
         for c in segment.replace('~', "~0").replace('/', "~1").chars() {
             match c {
-                ',' | ')' | '(' | '"' | '\\' => out.push_str(&format!("\\u{:04x}", c as u32)),
+                ',' | ')' | '(' | '"' | '\\' => {
+                    let _infallible = write!(out, "\\u{:04x}", c as u32);
+                }
                 c => out.push(c),
             }
         }

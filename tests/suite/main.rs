@@ -1,1 +1,3 @@
-
+//! Every test that needs more than one module, in one binary: it links once.
+mod cluster_smoke;
+mod support;

@@ -1,0 +1,161 @@
+//! What the process says about itself: log lines, metrics, health. The names of all metrics stand here.
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+mod logs;
+mod readiness;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+pub use logs::{LogError, start_logs};
+pub use readiness::Readiness;
+pub use serve::{Management, serve};
+
+/// The version of this program, as `/health` and `twinops_build_info` show it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Buckets of a pass in seconds: a pass without a write takes about a millisecond, a call to Ditto is
+/// given up after ten seconds.
+const PASS_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// How a pass over one resource ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Pass {
+    kind: &'static str,
+    result: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    call: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct What {
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// The metrics of this process; clones share them.
+///
+/// A label takes `&'static str`: a name from a closed list in the code, never text from outside, so that
+/// nobody can make the metrics grow.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    registry: Arc<Registry>,
+    passes: Family<Pass, Counter>,
+    pass_duration: Family<Kind, Histogram>,
+    ditto_calls: Family<Call, Counter>,
+    queue_depth: Family<Kind, Gauge<u64, AtomicU64>>,
+    twins: Family<State, Gauge<u64, AtomicU64>>,
+    dropped: Family<What, Counter>,
+    events: Family<Reason, Counter>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Telemetry {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("twinops");
+        let pass_duration: Family<Kind, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(PASS_SECONDS));
+        let telemetry = Self {
+            passes: Family::default(),
+            pass_duration: pass_duration.clone(),
+            ditto_calls: Family::default(),
+            queue_depth: Family::default(),
+            twins: Family::default(),
+            dropped: Family::default(),
+            events: Family::default(),
+            registry: Arc::default(),
+        };
+        registry.register("build", "This program", Info::new([("version", VERSION)]));
+        registry.register("passes", "Passes over a resource, by how they ended", telemetry.passes.clone());
+        let help = "Time from the start of a pass to its report";
+        registry.register_with_unit("pass_duration", help, Unit::Seconds, pass_duration);
+        registry.register(
+            "ditto_calls",
+            "Calls to Ditto, by what came of them",
+            telemetry.ditto_calls.clone(),
+        );
+        registry.register("queue_depth", "Resources waiting for a pass", telemetry.queue_depth.clone());
+        registry.register("twins", "Twins, by whether they are Ready", telemetry.twins.clone());
+        registry.register(
+            "dropped",
+            "What was let go because a limit was reached",
+            telemetry.dropped.clone(),
+        );
+        registry.register("events", "Verdicts that were announced, by reason", telemetry.events.clone());
+        Self { registry: Arc::new(registry), ..telemetry }
+    }
+
+    /// A pass over a resource of this kind has ended.
+    pub fn pass(&self, kind: &'static str, result: &'static str, reason: &'static str, took: Duration) {
+        self.passes.get_or_create(&Pass { kind, result, reason }).inc();
+        self.pass_duration.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// A call to Ditto has ended, e.g. `("patch_thing", "changed")`.
+    pub fn ditto_call(&self, call: &'static str, outcome: &'static str) {
+        self.ditto_calls.get_or_create(&Call { call, outcome }).inc();
+    }
+
+    /// So many resources of this kind wait for a pass.
+    pub fn queue_depth(&self, kind: &'static str, waiting: usize) {
+        self.queue_depth.get_or_create(&Kind { kind }).set(waiting as u64);
+    }
+
+    /// So many twins are Ready, and so many are not.
+    pub fn twins(&self, ready: usize, not_ready: usize) {
+        self.twins.get_or_create(&State { state: "ready" }).set(ready as u64);
+        self.twins.get_or_create(&State { state: "not_ready" }).set(not_ready as u64);
+    }
+
+    /// Something was let go because a limit was reached.
+    pub fn dropped(&self, what: &'static str) {
+        self.dropped.get_or_create(&What { what }).inc();
+    }
+
+    /// A verdict changed and was announced.
+    pub fn event(&self, reason: &'static str) {
+        self.events.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// All metrics as `OpenMetrics` 1.0 text.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
