@@ -5,6 +5,7 @@ pub mod ditto;
 pub mod engine;
 pub mod ports;
 pub mod reconcile;
+pub mod role;
 pub mod rql;
 pub mod settings;
 pub mod source;

@@ -1,14 +1,29 @@
-use std::{error::Error, fs, path::Path};
+//! `twinops`: one binary, one process per role. See `twinops --help`.
+use std::process::ExitCode;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [command, out, folder] = args.as_slice() else { return Err("use: twinops crds --out DIR".into()) };
-    if (command.as_str(), out.as_str()) != ("crds", "--out") {
-        return Err("use: twinops crds --out DIR".into());
+use clap::Parser;
+use twinops::settings::{self, Surroundings, cli::Cli};
+use twinops::{role, telemetry};
+
+fn main() -> ExitCode {
+    // kube and reqwest both ask rustls for the provider of the process, and panic without one.
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let settings = match settings::check(Cli::parse(), &Surroundings::of_process()) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| eprintln!("twinops: {mistake}"));
+            eprintln!("twinops: see `twinops --help`");
+            return ExitCode::from(role::NOTHING_TRIED);
+        }
+    };
+    let started = telemetry::start_logs(&settings.log_filter, settings.log_format)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?));
+    match started.and_then(|runtime| runtime.block_on(role::run(settings))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("twinops: {error:#}");
+            ExitCode::from(role::NOTHING_TRIED)
+        }
     }
-    fs::create_dir_all(folder)?;
-    for (file, text) in twinops::api::crds() {
-        fs::write(Path::new(folder).join(file), text)?;
-    }
-    Ok(())
 }

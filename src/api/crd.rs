@@ -44,7 +44,7 @@ pub(super) mod rules {
         "!has(self.policyId) || !has(self.imports) || !(self.policyId in self.imports)";
 
     /// A rule that answers with this sentence, which says what to change.
-    pub fn rule(expression: &str, message: impl ToString) -> Rule {
+    pub fn rule(expression: &str, message: &(impl ToString + ?Sized)) -> Rule {
         Rule::new(expression).message(message.to_string().as_str())
     }
 
@@ -78,8 +78,8 @@ pub fn definition<K: CustomResourceExt>() -> Value {
     crd
 }
 
-/// Takes `nullable` out, which the derive sets on every optional field: the API server shall answer a null
-/// instead of storing it. Joins the lines of descriptions, which `kubectl explain` wraps by itself.
+/// Takes `nullable` out, which the derive sets on every optional field: the API server then drops a null
+/// and fills in the default instead of storing it. Joins the lines of descriptions, which `kubectl explain` wraps by itself.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(members) => {

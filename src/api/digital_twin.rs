@@ -1,4 +1,6 @@
 //! `DigitalTwin`: one thing in Ditto, as a team declares it.
+// Field comments are what `kubectl explain` prints, so they carry no markup; each column has a type.
+#![allow(clippy::doc_markdown, clippy::duplicated_attributes)]
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};

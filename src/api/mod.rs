@@ -12,6 +12,8 @@ mod check;
 mod convert;
 mod limits;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use crd::{crds, unknown_fields};
 pub use digital_twin::{DigitalTwin, DigitalTwinSpec};

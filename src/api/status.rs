@@ -1,4 +1,6 @@
 //! What TwinOps reports back. Empty parts are left out, so that a status says only what is known.
+// Field comments are what `kubectl explain` prints, so they carry no markup.
+#![allow(clippy::doc_markdown)]
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -99,7 +101,7 @@ pub struct TwinPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
 
-    /// The last drift that was seen, also after its repair. Its paths start with the entry's label.
+    /// The last drift that was seen, also after its repair; its paths are /entries/<label>.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftSeen>,
 

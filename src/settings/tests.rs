@@ -19,9 +19,18 @@ fn checked(line: &str, variables: &[(&str, &str)]) -> Result<Settings, Vec<Strin
         .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
 }
 
+/// A command line, its variables, and what `check` says.
+type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+fn assert_mistakes(rows: &[Row]) {
+    for (line, variables, mistakes) in rows {
+        assert_eq!(checked(line, variables).err().unwrap_or_default(), *mistakes, "{line}");
+    }
+}
+
 #[test]
-fn every_mistake_is_named_and_says_what_to_write() {
-    let cases: [(&str, &[(&str, &str)], &[&str]); 23] = [
+fn mistakes_around_a_folder_say_what_to_write() {
+    assert_mistakes(&[
         ("twinops dev", &[], &[]),
         (
             "twinops dev --data d --ephemeral",
@@ -53,6 +62,12 @@ fn every_mistake_is_named_and_says_what_to_write() {
             &[],
             &["--owner: `a/b` is no owner; write 1 to 64 letters, digits, `.`, `_` or `-`, e.g. plant-7"],
         ),
+    ]);
+}
+
+#[test]
+fn a_ditto_that_cannot_be_reached_that_way_is_a_mistake() {
+    assert_mistakes(&[
         (
             "twinops apply d --ditto-url ditto:8080",
             &[],
@@ -86,6 +101,12 @@ fn every_mistake_is_named_and_says_what_to_write() {
                 "--ditto-url: no credentials for it: give --ditto-pre-authenticated, --ditto-username or --ditto-token-file",
             ],
         ),
+    ]);
+}
+
+#[test]
+fn credentials_are_given_once_and_whole() {
+    assert_mistakes(&[
         (
             "twinops apply d --ditto-username ada",
             &[],
@@ -112,6 +133,12 @@ fn every_mistake_is_named_and_says_what_to_write() {
             &[],
             &["--ditto-pre-authenticated: given together with --ditto-token-file: keep one of them"],
         ),
+    ]);
+}
+
+#[test]
+fn an_engine_that_can_be_reached_needs_a_way_to_log_in() {
+    assert_mistakes(&[
         (
             "twinops engine --listen 0.0.0.0:8080",
             &[],
@@ -124,29 +151,30 @@ fn every_mistake_is_named_and_says_what_to_write() {
             &[],
             &["--basic-auth-file: cannot read no-users: entity not found"],
         ),
-        (
-            "twinops operator --kubeconfig no-config --management-listen x --resync 0s --ditto-namespaces a/b \
+    ]);
+}
+
+#[test]
+fn all_mistakes_are_named_at_once() {
+    assert_mistakes(&[(
+        "twinops operator --kubeconfig no-config --management-listen x --resync 0s --ditto-namespaces a/b \
              --bridge-subject bridge --watch-namespace A --ditto-url x:/ --ditto-ws-url http://a \
              --ditto-username a:b --ditto-timeout 10 --log-level loud",
-            &[("DITTO_PASSWORD", "secret")],
-            &[
-                "--kubeconfig: cannot read no-config: entity not found",
-                "--management-listen: `x` is no address to listen on; write IP:PORT, e.g. 127.0.0.1:8080 or [::1]:8080",
-                "--resync: `0s` is no duration; write e.g. 500ms, 30s, 10m or 1h30m",
-                "--ditto-namespaces: `a/b` matches no namespace; write e.g. com.example, com.example.* or <namespace>",
-                "--bridge-subject: `bridge` is no subject; write e.g. nginx:ditto",
-                "--watch-namespace: `A` is no Kubernetes namespace; write e.g. plant-7",
-                "--ditto-timeout: `10` is no duration; write e.g. 500ms, 30s, 10m or 1h30m",
-                "--ditto-url: `x:/` does not start with http or https; write e.g. http://127.0.0.1:8080",
-                "--ditto-ws-url: `http://a` does not start with ws or wss; write e.g. ws://127.0.0.1:8080/ws/2",
-                "--ditto-username: a user name holds no colon",
-                "--log-level: `loud` is no level; write error, warn, info, debug, trace, off, or a filter such as info,twinops=debug",
-            ],
-        ),
-    ];
-    for (line, variables, mistakes) in cases {
-        assert_eq!(checked(line, variables).err().unwrap_or_default(), mistakes, "{line}");
-    }
+        &[("DITTO_PASSWORD", "secret")],
+        &[
+            "--kubeconfig: cannot read no-config: entity not found",
+            "--management-listen: `x` is no address to listen on; write IP:PORT, e.g. 127.0.0.1:8080 or [::1]:8080",
+            "--resync: `0s` is no duration; write e.g. 500ms, 30s, 10m or 1h30m",
+            "--ditto-namespaces: `a/b` matches no namespace; write e.g. com.example, com.example.* or <namespace>",
+            "--bridge-subject: `bridge` is no subject; write e.g. nginx:ditto",
+            "--watch-namespace: `A` is no Kubernetes namespace; write e.g. plant-7",
+            "--ditto-timeout: `10` is no duration; write e.g. 500ms, 30s, 10m or 1h30m",
+            "--ditto-url: `x:/` does not start with http or https; write e.g. http://127.0.0.1:8080",
+            "--ditto-ws-url: `http://a` does not start with ws or wss; write e.g. ws://127.0.0.1:8080/ws/2",
+            "--ditto-username: a user name holds no colon",
+            "--log-level: `loud` is no level; write error, warn, info, debug, trace, off, or a filter such as info,twinops=debug",
+        ],
+    )]);
 }
 
 fn ditto(line: &str, variables: &[(&str, &str)]) -> Ditto {

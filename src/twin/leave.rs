@@ -67,6 +67,7 @@ impl TwinPass {
         match (leaving, answer) {
             (Leaving::Deleting, Answer::Deleted(Ok(()))) => {
                 self.outcome.writes += 1;
+                self.outcome.deleted = true;
                 self.finalize()
             }
             (Leaving::Deleting, Answer::Deleted(Err(Refused::Missing(_)))) => self.finalize(),

@@ -15,7 +15,7 @@ pub const MARK_BYTES_MAX: usize = 3_072;
 /// The base inside the mark, in bytes: beyond it `base` is left out and nothing is ever removed.
 pub const BASE_BYTES_MAX: usize = 1_536;
 /// What a twin tells the bridge, in bytes.
-pub const TELEMETRY_BYTES_MAX: usize = 1_024;
+pub const TELEMETRY_BYTES_MAX: usize = 2_048;
 const VERSION: i64 = 1;
 
 /// Where a thing or policy came from. Written once and copied ever after.

@@ -80,6 +80,7 @@ impl PolicyPass {
             (Leaving::LookingToRelease, Answer::Policy(Ok(found))) => self.release(found),
             (Leaving::Deleting, Answer::Deleted(Ok(()))) => {
                 self.outcome.writes += 1;
+                self.outcome.deleted = true;
                 self.finalize()
             }
             (Leaving::Deleting, Answer::Deleted(Err(Refused::Missing(_)))) => self.finalize(),

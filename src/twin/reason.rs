@@ -175,6 +175,8 @@ pub struct Outcome {
     pub paused: bool,
     /// The resource is going and nothing of it is left to do: its finalizer is off.
     pub finished: bool,
+    /// This pass deleted what stood in Ditto.
+    pub deleted: bool,
 }
 
 impl Outcome {
@@ -192,6 +194,7 @@ impl Outcome {
             notes: vec![],
             paused: false,
             finished: false,
+            deleted: false,
         }
     }
 

@@ -1,3 +1,7 @@
 //! Every test that needs more than one module, in one binary: it links once.
 mod cluster_smoke;
+mod crds;
+mod ditto;
+mod folder;
+mod source;
 mod support;

@@ -91,7 +91,7 @@ fn every_field_is_explained_in_running_text() {
 }
 
 #[test]
-fn a_null_has_no_place() {
+fn a_null_is_never_stored() {
     walk_both(|place, schema| {
         assert!(schema.get("nullable").is_none(), "{place} takes null");
         let words = schema["enum"].as_array().into_iter().flatten();
@@ -102,7 +102,8 @@ fn a_null_has_no_place() {
 #[test]
 fn kubectl_shows_the_columns_that_the_documents_name() {
     let columns = |definition: Value| -> Vec<String> {
-        let columns = definition["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap().clone();
+        let columns =
+            definition["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap().clone();
         columns.iter().map(|column| column["name"].as_str().unwrap().to_uppercase()).collect()
     };
     assert_eq!(
@@ -161,7 +162,8 @@ fn a_field_that_nobody_knows_is_found() {
         "/spec/management/fields/0/why",
     ];
     assert_eq!(found, expected.map(Pointer::parse));
-    let policy = json!({"spec": {"entries": {"e": {"subjects": {"a:b": {"typ": "x"}}, "namespaces": ["a"]}}}});
+    let policy =
+        json!({"spec": {"entries": {"e": {"subjects": {"a:b": {"typ": "x"}}, "namespaces": ["a"]}}}});
     let found = unknown_fields::<TwinPolicy>(&policy);
     assert_eq!(found, ["/spec/entries/e/subjects/a:b/typ", "/spec/entries/e/namespaces"].map(Pointer::parse));
 }

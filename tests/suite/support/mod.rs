@@ -1,5 +1,6 @@
 //! What the tests stand on: real programs on loopback ports that end with the test process.
 pub mod apiserver;
+pub mod ditto;
 pub mod process;
 pub mod tools;
 

@@ -1,0 +1,325 @@
+//! One function per route.
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::super::command::{Answer, Caller, Command, Target, Verb, object};
+use super::super::enforce::Permission;
+use super::super::failure::Failure;
+use super::super::place::{PolicyPlace, ThingPlace};
+use super::super::search::{self, Query};
+use super::super::state::{Kind, State};
+use super::super::thing;
+use super::acks::Acks;
+use super::refusal::Refusal;
+use super::request::{Request, form};
+use super::route::{self, Route};
+use super::{Server, unsupported_type};
+use crate::twin::id::{PolicyId, ThingId};
+
+const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
+const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
+/// The namespace of made-up ids when none is given. Source: Ditto 3.8, `DITTO_DEFAULT_NAMESPACE`.
+const DEFAULT_NAMESPACE: &str = "org.eclipse.ditto";
+const API: &str = "/api/2";
+
+pub async fn handle(
+    server: &Server,
+    request: &Request,
+    method: &str,
+    route: Route,
+    body: &[u8],
+    subjects: Vec<String>,
+) -> Result<Response, Refusal> {
+    let caller = Caller { subjects, now: now() };
+    if request.header("accept").is_some_and(|types| types.contains("text/event-stream")) {
+        return Err(Failure::not_built("a stream of events").into());
+    }
+    match route {
+        Route::Health => Ok(health(server)),
+        Route::Status => Ok(status(server)),
+        Route::Whoami => {
+            let body = json!({"defaultSubject": caller.subjects.first(), "subjects": caller.subjects});
+            Ok(Json(body).into_response())
+        }
+        Route::CheckPermissions => {
+            check_type(request, Verb::Put)?;
+            let body = permissions(&server.core.state.read(), &parse(body, Verb::Patch)?, &caller)?;
+            Ok(Json(body).into_response())
+        }
+        Route::Things if method == "GET" => things(server, request, &caller),
+        Route::Things => {
+            let command = new_thing(request, body)?;
+            execute(server, request, command, &caller).await
+        }
+        Route::Policies => {
+            let command = new_policy(request, body)?;
+            execute(server, request, command, &caller).await
+        }
+        Route::Thing(id, place) => {
+            let command = command(request, method, Target::Thing(id, place), body)?;
+            execute(server, request, command, &caller).await
+        }
+        Route::Policy(id, place) => {
+            let command = command(request, method, Target::Policy(id, place), body)?;
+            execute(server, request, command, &caller).await
+        }
+        Route::Search => {
+            let page = search::run(&server.core.state.read(), &query(request, body)?, &caller)?;
+            Ok(Json(page.body()).into_response())
+        }
+        Route::Count => {
+            let count = search::count(&server.core.state.read(), &query(request, body)?, &caller)?;
+            Ok(Json(count).into_response())
+        }
+        Route::PolicyAction => {
+            Err(Failure::new(400, "policies:action.failed", "token integration needs a JSON web token")
+                .into())
+        }
+        Route::Message if request.waits(Verb::Put)? => {
+            Err(Failure::not_built("waiting for the answer to a message").into())
+        }
+        // nobody can subscribe to messages here, so one that waits for no answer reaches all its subscribers
+        Route::Message => Ok(StatusCode::ACCEPTED.into_response()),
+        Route::MigrateDefinition => Err(Failure::not_built("migrating a definition").into()),
+        Route::CloudEvents => Err(Failure::not_built("taking cloud events").into()),
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Up, unless the disk refuses writes.
+fn health(server: &Server) -> Response {
+    match server.core.committer.as_ref().and_then(|committer| committer.failed()) {
+        None => Json(json!({"status": "UP"})).into_response(),
+        Some(error) => {
+            let body = json!({"status": "DOWN", "detail": error.to_string()});
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
+
+fn status(server: &Server) -> Response {
+    let (things, policies) = server.core.state.read().count();
+    Json(json!({"version": env!("CARGO_PKG_VERSION"), "things": things, "policies": policies}))
+        .into_response()
+}
+
+fn command(request: &Request, method: &str, target: Target, body: &[u8]) -> Result<Command, Failure> {
+    let verb = match method {
+        "PUT" | "POST" => Verb::Put,
+        "PATCH" => Verb::Patch,
+        "DELETE" => Verb::Delete,
+        _ => Verb::Get,
+    };
+    check_type(request, verb)?;
+    let body = if matches!(verb, Verb::Put | Verb::Patch) { parse(body, verb)? } else { Value::Null };
+    Ok(Command { target, verb, body, headers: request.command_headers()? })
+}
+
+fn new_thing(request: &Request, body: &[u8]) -> Result<Command, Failure> {
+    let namespace = request.parameter("namespace").filter(|namespace| !namespace.is_empty());
+    let id = format!("{}:{}", namespace.unwrap_or(DEFAULT_NAMESPACE), uuid::Uuid::new_v4());
+    let id: ThingId = route::thing_id(&id)?;
+    let command = command(request, "POST", Target::Thing(id, ThingPlace::root()), body)?;
+    refuse_id(&command.body, "thingId", "things:id.notsettable")?;
+    Ok(command)
+}
+
+fn new_policy(request: &Request, body: &[u8]) -> Result<Command, Failure> {
+    let id = PolicyId::parse(&format!("{DEFAULT_NAMESPACE}:{}", uuid::Uuid::new_v4()));
+    let id = id.map_err(|error| Failure::new(500, "internalerror", error.to_string()))?;
+    let command = command(request, "POST", Target::Policy(id, PolicyPlace::Policy), body)?;
+    refuse_id(&command.body, "policyId", "policies:id.notsettable")?;
+    Ok(command)
+}
+
+fn refuse_id(body: &Value, name: &str, error: &'static str) -> Result<(), Failure> {
+    match body.get(name) {
+        Some(_) => {
+            Err(Failure::new(400, error, format!("POST makes up the id: leave `{name}` out, or use PUT")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// PUT and POST take JSON, also unnamed; PATCH takes a merge patch and nothing else. Observed on Ditto 3.8.12.
+fn check_type(request: &Request, verb: Verb) -> Result<(), Failure> {
+    let given = request.header("content-type").unwrap_or_default();
+    let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let fits = match verb {
+        Verb::Get | Verb::Delete => true,
+        Verb::Put => matches!(media_type.as_str(), "" | "application/json" | "application/octet-stream"),
+        Verb::Patch => media_type == "application/merge-patch+json",
+    };
+    if fits { Ok(()) } else { Err(unsupported_type()) }
+}
+
+fn parse(body: &[u8], verb: Verb) -> Result<Value, Failure> {
+    if body.is_empty() && verb == Verb::Put {
+        return Err(Failure::new(400, "json.format.invalid", "the body is empty"));
+    }
+    let value: Value = serde_json::from_slice(body).map_err(|error| Failure::bad_json(error.to_string()))?;
+    if holds_nul(&value) {
+        return Err(Failure::bad_json("the character U+0000 is not allowed"));
+    }
+    Ok(value)
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)),
+        _ => false,
+    }
+}
+
+async fn execute(
+    server: &Server,
+    request: &Request,
+    command: Command,
+    caller: &Caller,
+) -> Result<Response, Refusal> {
+    let waits = request.waits(command.verb)?;
+    let acks = if command.verb == Verb::Get { Acks::Twin } else { Acks::of(request)? };
+    let answer = server.core.execute(&command, caller).await;
+    if !waits {
+        return Ok(StatusCode::ACCEPTED.into_response());
+    }
+    let answer = answer?;
+    let location = answer.created.then(|| location(request, &command.target));
+    Ok(respond(acks.shape(answer, location.as_deref()), location.as_deref()))
+}
+
+/// Where a created entity is: the request's own path, or that of the made-up id.
+fn location(request: &Request, target: &Target) -> String {
+    let host = request.header("host").unwrap_or_else(|| "localhost".to_owned());
+    let made_up = |collection: &str, id: &str| {
+        let posted = request.path.trim_end_matches('/') == format!("{API}/{collection}");
+        let path = if posted { format!("{API}/{collection}/{id}") } else { request.path.clone() };
+        format!("http://{host}{}", route::normal(&path))
+    };
+    match target {
+        Target::Thing(id, _) => made_up("things", id.as_str()),
+        Target::Policy(id, _) => made_up("policies", id.as_str()),
+    }
+}
+
+fn respond(answer: Answer, location: Option<&str>) -> Response {
+    let mut headers = HeaderMap::new();
+    let values = [
+        (header::ETAG, answer.etag),
+        (ENTITY_REVISION, answer.revision.map(|revision| revision.to_string())),
+        (header::LOCATION, location.filter(|_| answer.created).map(str::to_owned)),
+        (DITTO_METADATA, answer.metadata.map(|metadata| metadata.to_string())),
+    ];
+    for (name, value) in values {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_maybe_shared(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    match answer.body {
+        Some(body) => (status, headers, Json(body)).into_response(),
+        None => (status, headers).into_response(),
+    }
+}
+
+/// `?ids=` answers those things in that order; without it, the first page of all things.
+fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Response, Refusal> {
+    let lists: Vec<&str> = request.all("ids").collect();
+    let state = server.core.state.read();
+    if lists.is_empty() {
+        let query = Query { filters: vec![], wildcards: true, ..query(request, &[])? };
+        let page = search::run(&state, &query, caller)?;
+        return Ok(with_links(request, page));
+    }
+    let fields = request.fields()?;
+    // several `ids` are taken last first, as Ditto does
+    let ids = lists.iter().rev().flat_map(|list| list.split(','));
+    let invalid = |failure: Failure| Failure { status: 400, error: "things:id.invalid".into(), ..failure };
+    let ids = ids.map(|id| route::thing_id(id).map_err(invalid)).collect::<Result<Vec<_>, _>>()?;
+    let found = ids.iter().filter_map(|id| state.get(Kind::Thing, id.as_str()));
+    let shown: Vec<Value> =
+        found.filter_map(|thing| thing::visible(&state, thing, fields.as_ref(), caller, true)).collect();
+    Ok(Json(shown).into_response())
+}
+
+fn with_links(request: &Request, page: search::Page) -> Response {
+    let query: Vec<String> =
+        request.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let target =
+        if query.is_empty() { request.path.clone() } else { format!("{}?{}", request.path, query.join("&")) };
+    let next = page.cursor.map(|cursor| format!("<{API}/things?option=cursor({cursor})>; rel=next, "));
+    let links = format!("{}<{target}>; rel=canonical", next.unwrap_or_default());
+    let mut response = Json(page.items).into_response();
+    if let Ok(links) = HeaderValue::from_maybe_shared(links) {
+        response.headers_mut().insert(header::LINK, links);
+    }
+    response
+}
+
+/// From the query of a GET, or the form in the body of a POST.
+fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
+    let posted = form(body);
+    let parameters = || request.parameters.iter().chain(&posted);
+    let all =
+        |name: &str| parameters().filter(|(key, _)| key == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
+    let options = all("option");
+    let namespaces = all("namespaces");
+    let fields = all("fields");
+    let words = |lists: &[String]| lists.iter().flat_map(|l| l.split(',')).map(str::to_owned).collect();
+    Ok(Query {
+        filters: all("filter"),
+        namespaces: (!namespaces.is_empty()).then(|| words(&namespaces)),
+        options: (!options.is_empty()).then(|| options.join(",")),
+        fields: (!fields.is_empty())
+            .then(|| super::super::fields::Selector::parse(&fields.join(",")))
+            .transpose()?,
+        wildcards: false,
+    })
+}
+
+/// `{any: {resource, entityId, hasPermissions}}` → `{any: bool}`; unknown entities and permissions are `false`.
+fn permissions(state: &State, body: &Value, caller: &Caller) -> Result<Value, Failure> {
+    let mut answer = json!({});
+    for (name, check) in object(body, "the body")? {
+        let member = |name: &str| check.get(name).ok_or_else(|| Failure::missing_field(name));
+        let text = |name: &str| {
+            member(name)?.as_str().ok_or_else(|| Failure::bad_json(format!("`{name}` must be a JSON string")))
+        };
+        let (kind, path) = text("resource")?
+            .split_once(':')
+            .ok_or_else(|| Failure::bad_json("a resource is written like `thing:/`"))?;
+        let wanted = member("hasPermissions")?.as_array();
+        let wanted = wanted.ok_or_else(|| Failure::bad_json("`hasPermissions` must be a JSON array"))?;
+        let id = text("entityId")?;
+        let policy = state.get(Kind::Thing, id).and_then(|thing| thing["policyId"].as_str()).unwrap_or(id);
+        let path: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let held = state.enforcer(policy, caller.now).is_some_and(|enforcer| {
+            let holds = |permission: &Value| {
+                permission_of(permission)
+                    .is_some_and(|p| enforcer.unrestricted(&caller.subjects, kind, &path, p))
+            };
+            !wanted.is_empty() && wanted.iter().all(holds)
+        });
+        answer[name] = json!(held);
+    }
+    Ok(answer)
+}
+
+fn permission_of(name: &Value) -> Option<Permission> {
+    match name.as_str()? {
+        "READ" => Some(Permission::Read),
+        "WRITE" => Some(Permission::Write),
+        "EXECUTE" => Some(Permission::Execute),
+        _ => None,
+    }
+}

@@ -1,0 +1,246 @@
+//! What a request says: its headers, and the query parameters that stand for headers.
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::super::command::{Headers, IfEqual, Metadata, Verb};
+use super::super::failure::Failure;
+use super::super::fields::Selector;
+use super::super::precondition::{Preconditions, Tags};
+use super::refusal::Refusal;
+use crate::rql::{self, Expr, ParseError};
+use crate::twin::json::Pointer;
+
+/// All names and values of the request's headers together, in bytes. Source: Ditto 3.8, `LIMITS_MESSAGES_HEADERS_SIZE` (`5k`).
+const HEADERS_MAX: usize = 5 * 1024;
+/// One header value and the number of headers. Source: Ditto 3.8, `pekko.http.server.parsing`.
+const HEADER_VALUE_MAX: usize = 16 * 1024;
+const HEADER_COUNT_MAX: usize = 64;
+/// Path and query, in bytes. Source: Ditto 3.8, `pekko.http.server.parsing`.
+const TARGET_MAX: usize = 8 * 1024;
+/// The longest `timeout` of a command. Source: Ditto 3.8, `gateway.conf`.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Query parameters that Ditto reads as headers. Source: Ditto 3.8, `gateway.conf` `query-params-as-headers`.
+const PARAMETERS_AS_HEADERS: [&str; 14] = [
+    "accept",
+    "channel",
+    "correlation-id",
+    "requested-acks",
+    "declared-acks",
+    "response-required",
+    "timeout",
+    "live-channel-timeout-strategy",
+    "allow-policy-lockout",
+    "condition",
+    "live-channel-condition",
+    "at-historical-revision",
+    "at-historical-timestamp",
+    "dry-run",
+];
+
+pub struct Request {
+    /// Raw, without the query.
+    pub path: String,
+    pub parameters: Vec<(String, String)>,
+    pub headers: HeaderMap,
+}
+
+impl Request {
+    pub fn read(target: &axum::http::Uri, headers: HeaderMap) -> Result<Self, Refusal> {
+        let (path, query) = (target.path(), target.query().unwrap_or_default());
+        if path.len() + query.len() > TARGET_MAX {
+            return Err(Refusal::Text(414, "the request-target is longer than 8 KiB"));
+        }
+        if headers.len() > HEADER_COUNT_MAX || headers.values().any(|value| value.len() > HEADER_VALUE_MAX) {
+            return Err(Refusal::Text(431, "more than 64 headers, or one longer than 16 KiB"));
+        }
+        let request = Self { path: path.to_owned(), parameters: form(query.as_bytes()), headers };
+        let of_parameters =
+            request.parameters.iter().filter(|(name, _)| PARAMETERS_AS_HEADERS.contains(&name.as_str()));
+        let size =
+            request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
+                + of_parameters.map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if size > HEADERS_MAX {
+            let message = format!("the headers are {size} bytes long, at most {HEADERS_MAX} are allowed");
+            return Err(Failure::new(431, "headers.too.large", message).into());
+        }
+        Ok(request)
+    }
+
+    /// The header, several of one name joined by commas; bytes that are no UTF-8 become U+FFFD.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let values: Vec<_> = self
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+            .collect();
+        (!values.is_empty()).then(|| values.join(","))
+    }
+
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.parameters.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A header that may also be given as a query parameter.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        debug_assert!(PARAMETERS_AS_HEADERS.contains(&name));
+        self.parameter(name).map(str::to_owned).or_else(|| self.header(name))
+    }
+
+    pub fn fields(&self) -> Result<Option<Selector>, Failure> {
+        let fields: Vec<&str> = self.all("fields").collect();
+        if fields.is_empty() { Ok(None) } else { Selector::parse(&fields.join(",")).map(Some) }
+    }
+
+    /// The headers a command on a thing or policy understands.
+    pub fn command_headers(&self) -> Result<Headers, Failure> {
+        for (name, what) in [
+            ("at-historical-revision", "reading the past"),
+            ("at-historical-timestamp", "reading the past"),
+            ("live-channel-condition", "the live channel"),
+        ] {
+            if self.setting(name).is_some() {
+                return Err(Failure::not_built(what));
+            }
+        }
+        if self.setting("channel").is_some_and(|channel| channel == "live") {
+            return Err(Failure::not_built("the live channel"));
+        }
+        let tags = |name| self.header(name).map(|text| Tags::parse(&text, name)).transpose();
+        Ok(Headers {
+            condition: self.setting("condition").map(|text| condition(&text)).transpose()?,
+            patch_conditions: self.patch_conditions()?,
+            preconditions: Preconditions {
+                if_match: tags("if-match")?,
+                if_none_match: tags("if-none-match")?,
+            },
+            if_equal: match self.header("if-equal").as_deref() {
+                Some("skip") => IfEqual::Skip,
+                Some("skip-minimizing-merge") => IfEqual::SkipMinimizingMerge,
+                _ => IfEqual::Update,
+            },
+            metadata: self.metadata()?,
+            fields: self.fields()?,
+            allow_policy_lockout: self.setting("allow-policy-lockout").is_some_and(|text| text == "true"),
+        })
+    }
+
+    fn patch_conditions(&self) -> Result<Vec<(Pointer, Expr)>, Failure> {
+        const NAME: &str = "merge-thing-patch-conditions";
+        let Some(text) = self.header(NAME) else { return Ok(vec![]) };
+        let invalid = || Failure::bad_header(NAME, "it must be a JSON object of pointers and conditions");
+        let parsed: Value = serde_json::from_str(&text).map_err(|_| invalid())?;
+        let parts = parsed.as_object().ok_or_else(invalid)?.iter();
+        parts
+            .map(|(part, text)| Ok((Pointer::parse(part), condition(text.as_str().ok_or_else(invalid)?)?)))
+            .collect()
+    }
+
+    fn metadata(&self) -> Result<Metadata, Failure> {
+        let [put, get, delete] = ["put-metadata", "get-metadata", "delete-metadata"]
+            .map(|name| self.header(name).filter(|t| !t.is_empty()));
+        let places = |text: String| text.split(',').map(|key| Pointer::parse(key.trim())).collect();
+        match (put, get, delete) {
+            (None, None, None) => Ok(Metadata::None),
+            (Some(text), None, None) => put_metadata(&text),
+            (None, Some(text), None) => Ok(Metadata::Get(places(text))),
+            (None, None, Some(text)) => Ok(Metadata::Delete(places(text))),
+            _ => Err(Failure::new(
+                400,
+                "things:metadata.headersconflict",
+                "give only one of put-, get- and delete-metadata",
+            )),
+        }
+    }
+
+    /// Whether the answer is waited for; `false` answers 202 at once. Observed on Ditto 3.8.12: `timeout=0`
+    /// alone means the same for writes, and both are refused for reads.
+    pub fn waits(&self, verb: Verb) -> Result<bool, Failure> {
+        let given = self.setting("response-required");
+        let required = match given.as_deref() {
+            None => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(other) => {
+                return Err(Failure::bad_header(
+                    "response-required",
+                    format!("`{other}` is neither true nor false"),
+                ));
+            }
+        };
+        let at_once = self.timeout()? == Some(Duration::ZERO);
+        let asks_acks = self.setting("requested-acks").is_some() && required != Some(false);
+        match (verb, required) {
+            (Verb::Get, Some(false)) => Err(Failure::new(
+                400,
+                "command.headers.invalid",
+                "a read needs an answer: drop response-required=false",
+            )),
+            (_, Some(true)) if at_once => {
+                Err(Failure::bad_header("timeout", "0 leaves no time for the answer"))
+            }
+            _ if at_once && (verb == Verb::Get || asks_acks) => {
+                Err(Failure::bad_header("timeout", "0 leaves no time for the answer"))
+            }
+            (_, required) => Ok(required.unwrap_or(!at_once)),
+        }
+    }
+
+    fn timeout(&self) -> Result<Option<Duration>, Failure> {
+        let Some(text) = self.setting("timeout") else { return Ok(None) };
+        let invalid = || {
+            Failure::new(400, "timeout.invalid", format!("`{text}` is no time: write `42s`, `250ms` or `1m`"))
+        };
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let number: u64 = digits.parse().map_err(|_| invalid())?;
+        let timeout = match &text[digits.len()..] {
+            "" | "s" => Duration::from_secs(number),
+            "ms" => Duration::from_millis(number),
+            "m" => Duration::from_secs(number.saturating_mul(60)),
+            _ => return Err(invalid()),
+        };
+        if timeout > TIMEOUT_MAX {
+            return Err(Failure::new(400, "gateway:timeout.invalid", format!("{text} is longer than 60 s")));
+        }
+        Ok(Some(timeout))
+    }
+}
+
+/// `application/x-www-form-urlencoded`, in order; `+` is a space.
+pub fn form(text: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(text);
+    let decode = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(k, v)| (decode(k), decode(v)))
+        .collect()
+}
+
+fn condition(text: &str) -> Result<Expr, Failure> {
+    let parsed = rql::parse(text)
+        .map_err(|error: ParseError| Failure::new(400, "things:condition.invalid", error.to_string()))?;
+    rql::schema::check(&parsed)
+        .map_err(|error| Failure::new(400, "rql.expression.invalid", error.to_string()))?;
+    Ok(parsed)
+}
+
+/// What is no JSON array is ignored; an entry without key or value is refused. Observed on Ditto 3.8.12.
+fn put_metadata(text: &str) -> Result<Metadata, Failure> {
+    let Ok(Value::Array(entries)) = serde_json::from_str(text) else { return Ok(Metadata::None) };
+    let note =
+        |entry: &Value| Some((Pointer::parse(entry.get("key")?.as_str()?), entry.get("value")?.clone()));
+    let notes = entries.iter().map(|entry| {
+        let note = note(entry).filter(|(key, _)| !key.is_root());
+        note.ok_or_else(|| Failure::bad_header("put-metadata", "each entry needs `key` and `value`"))
+    });
+    notes.collect::<Result<_, _>>().map(Metadata::Put)
+}

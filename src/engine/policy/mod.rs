@@ -1,0 +1,31 @@
+//! Commands on one policy and its parts.
+mod read;
+mod shape;
+mod write;
+
+pub use read::{read, visible};
+pub use write::{create, write};
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::command::Caller;
+use super::enforce::Enforcer;
+use super::state::State;
+
+/// The largest policy, in UTF-16 units of its compact JSON. Source: Ditto 3.8, `ditto-limits.conf` (`100k`).
+pub const SIZE_MAX: usize = 100 * 1024;
+/// Imports of one policy. Source: Ditto 3.8, `LIMITS_POLICIES_MAX_IMPORTS`.
+pub const IMPORTS_MAX: usize = 10;
+
+const POLICY: &str = "policy";
+
+/// The enforcer of a policy that is not stored (yet).
+pub fn enforcer_of(state: &State, policy: &Value, caller: &Caller) -> Arc<Enforcer> {
+    Arc::new(Enforcer::new(&state.effective(policy), caller.now))
+}
+
+fn path(segments: &[String]) -> Vec<&str> {
+    segments.iter().map(String::as_str).collect()
+}

@@ -1,0 +1,57 @@
+//! Commands on one thing and its parts.
+mod create;
+mod merge;
+mod metadata;
+mod read;
+mod shape;
+mod write;
+
+pub use read::{read, visible};
+pub use write::write;
+
+use serde_json::Value;
+
+use super::command::{Caller, Headers};
+use super::enforce::{Enforcer, Permission};
+use super::failure::Failure;
+use super::time;
+use crate::rql::{Expr, Now, condition};
+
+/// The largest thing, in UTF-16 units of its compact JSON. Source: Ditto 3.8, `ditto-limits.conf` (`100k`).
+pub const SIZE_MAX: usize = 100 * 1024;
+
+const THING: &str = "thing";
+
+fn path(segments: &[String]) -> Vec<&str> {
+    segments.iter().map(String::as_str).collect()
+}
+
+fn condition_failed() -> Failure {
+    Failure::new(
+        412,
+        "things:condition.failed",
+        "the condition is not met, or you may not read what it names",
+    )
+}
+
+/// Everything a condition names must be readable as a whole; asked before any other right.
+fn conditions_readable(headers: &Headers, enforcer: &Enforcer, caller: &Caller) -> Result<(), Failure> {
+    let conditions = headers.condition.iter().chain(headers.patch_conditions.iter().map(|(_, expr)| expr));
+    let readable = |expr: &Expr| {
+        expr.properties()
+            .iter()
+            .all(|p| enforcer.unrestricted(&caller.subjects, THING, &path(p.segments()), Permission::Read))
+    };
+    if conditions.into_iter().all(readable) { Ok(()) } else { Err(condition_failed()) }
+}
+
+fn condition_holds(headers: &Headers, thing: &Value, caller: &Caller) -> Result<(), Failure> {
+    let holds = |expr: &Expr| condition::holds(expr, thing, asked_at(thing, caller));
+    if headers.condition.as_ref().is_none_or(holds) { Ok(()) } else { Err(condition_failed()) }
+}
+
+/// `time:now` in a condition is later than the last change, also within one millisecond.
+fn asked_at(thing: &Value, caller: &Caller) -> Now {
+    let modified = thing["_modified"].as_str().and_then(time::parse).unwrap_or_default();
+    Now { epoch_millis: caller.now.max(modified + 1) }
+}

@@ -1,0 +1,243 @@
+//! PUT, PATCH and DELETE of a thing or a part of it.
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::super::command::{Answer, Caller, Command, Headers, IfEqual, Metadata, Outcome, Verb};
+use super::super::enforce::{Enforcer, Permission};
+use super::super::failure::Failure;
+use super::super::place::{ThingPart, ThingPlace};
+use super::super::precondition::{hash_tag, revision_tag};
+use super::super::state::{Change, Entry, Kind, State};
+use super::super::time;
+use super::read::policy_of;
+use super::{SIZE_MAX, THING, condition_holds, conditions_readable, create, merge, metadata, path, shape};
+use crate::twin::id::ThingId;
+use crate::twin::json::{self, Pointer};
+
+/// Carries the command out on a copy; nothing is changed here.
+pub fn write(
+    state: &State,
+    id: &ThingId,
+    place: &ThingPlace,
+    command: &Command,
+    caller: &Caller,
+) -> Result<Outcome, Failure> {
+    let body = match command.verb {
+        Verb::Delete | Verb::Get => Value::Null,
+        Verb::Put => shape::part(place, id, &command.body)?,
+        Verb::Patch => merge::check(place, id, &command.body)?,
+    };
+    let Some(thing) = state.get(Kind::Thing, id.as_str()) else {
+        return match command.verb {
+            Verb::Put | Verb::Patch if place.is_root() => create::create(state, id, command, body, caller),
+            _ => Err(ThingPart::Thing.not_found()),
+        };
+    };
+    let enforcer = policy_of(thing).and_then(|policy| state.enforcer(policy, caller.now));
+    let enforcer = enforcer.ok_or_else(|| ThingPart::Thing.not_modifiable())?;
+    let headers = &command.headers;
+    conditions_readable(headers, &enforcer, caller)?;
+    permit(&enforcer, place, command.verb, &body, caller)?;
+    condition_holds(headers, thing, caller)?;
+    let write = Write { id, place, headers, thing, revision: state.revision(Kind::Thing, id.as_str()) };
+    match command.verb {
+        Verb::Get | Verb::Delete => write.delete(caller),
+        Verb::Put => write.put(body, caller),
+        Verb::Patch => write.patch(body, caller),
+    }
+}
+
+/// Source: Ditto 3.8, `ThingCommandEnforcement.java`: a merge without WRITE on all of its place needs it on every leaf.
+fn permit(
+    enforcer: &Enforcer,
+    place: &ThingPlace,
+    verb: Verb,
+    body: &Value,
+    caller: &Caller,
+) -> Result<(), Failure> {
+    let (subjects, segments) = (&caller.subjects, path(place.pointer.segments()));
+    let unrestricted = enforcer.unrestricted(subjects, THING, &segments, Permission::Write);
+    match verb {
+        _ if unrestricted => Ok(()),
+        Verb::Patch if enforcer.may_merge(subjects, &segments, body) => Ok(()),
+        Verb::Patch => Err(ThingPart::Thing.not_modifiable()),
+        Verb::Delete if place.is_root() => {
+            Err(Failure::new(403, "things:thing.notdeletable", "WRITE on `thing:/` is missing"))
+        }
+        _ => Err(place.part.not_modifiable()),
+    }
+}
+
+struct Write<'a> {
+    id: &'a ThingId,
+    place: &'a ThingPlace,
+    headers: &'a Headers,
+    thing: &'a Value,
+    revision: u64,
+}
+
+impl Write<'_> {
+    fn current(&self) -> Option<&Value> {
+        self.place.pointer.get(self.thing)
+    }
+
+    fn tag(&self, thing: &Value, revision: u64) -> Option<String> {
+        // a merged policyId or definition answers with the tag of the thing, observed on Ditto 3.8.12
+        if self.place.is_root() {
+            return Some(revision_tag(revision));
+        }
+        self.place.pointer.get(thing).map(hash_tag)
+    }
+
+    fn check_preconditions(&self) -> Result<(), Failure> {
+        self.headers.preconditions.check(self.tag(self.thing, self.revision).as_deref(), false, "things")
+    }
+
+    fn delete(&self, caller: &Caller) -> Result<Outcome, Failure> {
+        if self.place.is_root() {
+            self.check_preconditions()?;
+            let entry = Entry { revision: self.revision + 1, document: None };
+            let change = Change { kind: Kind::Thing, id: self.id.to_string(), entry };
+            return Ok(Outcome { answer: Answer::changed(None, self.revision + 1), changes: vec![change] });
+        }
+        if self.current().is_none() {
+            return Err(self.nothing_to_delete());
+        }
+        self.check_preconditions()?;
+        let mut thing = self.thing.clone();
+        self.place.pointer.remove(&mut thing);
+        metadata::forget(&mut thing, self.place);
+        let change = self.finish(thing, &Value::Null, caller)?;
+        Ok(Outcome { answer: Answer::changed(None, self.revision + 1), changes: vec![change] })
+    }
+
+    /// The part itself, unless it is in a feature that is not there either.
+    fn nothing_to_delete(&self) -> Failure {
+        if self.in_missing_feature() { ThingPart::Feature.not_found() } else { self.place.part.not_found() }
+    }
+
+    fn in_missing_feature(&self) -> bool {
+        let segments = self.place.pointer.segments();
+        segments.len() > 2
+            && segments[0] == "features"
+            && Pointer::of(segments[..2].iter().cloned()).get(self.thing).is_none()
+    }
+
+    fn put(&self, body: Value, caller: &Caller) -> Result<Outcome, Failure> {
+        if self.in_missing_feature() {
+            return Err(ThingPart::Feature.not_found());
+        }
+        self.check_preconditions()?;
+        if self.headers.if_equal == IfEqual::Skip && self.put_changes_nothing(&body) {
+            return Err(unchanged());
+        }
+        let mut thing = self.thing.clone();
+        if self.place.is_root() {
+            replace(&mut thing, &body);
+        } else {
+            self.place.pointer.set(&mut thing, body.clone());
+        }
+        let change = self.finish(thing, &body, caller)?;
+        let revision = self.revision + 1;
+        let etag = change.entry.document.as_ref().and_then(|thing| self.tag(thing, revision));
+        let answer = match etag {
+            Some(etag) if self.current().is_none() => Answer::created(body, etag, revision),
+            etag => Answer::changed(etag, revision),
+        };
+        Ok(Outcome { answer, changes: vec![change] })
+    }
+
+    /// `if-equal` has no effect on PUT of the attributes, and a PUT of a thing must name its policy.
+    /// Observed on Ditto 3.8.12.
+    fn put_changes_nothing(&self, body: &Value) -> bool {
+        match self.place.part {
+            ThingPart::Attributes => false,
+            ThingPart::Thing => {
+                let mut replaced = self.thing.clone();
+                replace(&mut replaced, body);
+                body.get("policyId").is_some() && json::same(&replaced, self.thing)
+            }
+            _ => self.current().is_some_and(|current| json::same(current, body)),
+        }
+    }
+
+    fn patch(&self, mut patch: Value, caller: &Caller) -> Result<Outcome, Failure> {
+        self.check_preconditions()?;
+        merge::drop_unmet(&mut patch, self.headers, self.thing, caller);
+        let mut thing = self.thing.clone();
+        json::merge(&mut thing, &merge::from_root(&self.place.pointer, &patch));
+        if self.headers.if_equal != IfEqual::Update && json::same(&thing, self.thing) {
+            return Err(unchanged());
+        }
+        let change = self.finish(thing, &patch, caller)?;
+        let revision = self.revision + 1;
+        let etag = match (&change.entry.document, self.place.part) {
+            (_, ThingPart::PolicyId | ThingPart::Definition) if !patch.is_null() => {
+                Some(revision_tag(revision))
+            }
+            (Some(thing), _) if !patch.is_null() => self.tag(thing, revision),
+            _ => None,
+        };
+        Ok(Outcome { answer: Answer::changed(etag, revision), changes: vec![change] })
+    }
+
+    fn finish(&self, mut thing: Value, written: &Value, caller: &Caller) -> Result<Change, Failure> {
+        match &self.headers.metadata {
+            Metadata::Put(notes) => {
+                let whole = if self.place.is_root() { thing.clone() } else { written.clone() };
+                metadata::put(&mut thing, self.place, notes, &whole)?;
+            }
+            Metadata::Delete(keys) => metadata::delete(&mut thing, self.place, keys),
+            Metadata::None | Metadata::Get(_) => {}
+        }
+        stamp(self.id, thing, self.revision + 1, caller)
+    }
+}
+
+/// A PUT of the thing replaces what it may name and keeps the policy when it names none.
+fn replace(thing: &mut Value, body: &Value) {
+    if let Some(policy) = body.get("policyId").filter(|id| !id.is_null()) {
+        thing["policyId"] = policy.clone();
+    }
+    let Value::Object(members) = thing else { return };
+    for name in ["definition", "attributes", "features"] {
+        members.shift_remove(name);
+        match body.get(name) {
+            Some(Value::Null) if name != "definition" => {}
+            Some(value) => drop(members.insert(name.to_owned(), value.clone())),
+            None => {}
+        }
+    }
+}
+
+fn unchanged() -> Failure {
+    Failure::new(412, "things:precondition.failed", "`if-equal`: nothing would change")
+}
+
+/// The thing with its members in Ditto's order, dated and counted, as a change to store.
+pub fn stamp(id: &ThingId, mut thing: Value, revision: u64, caller: &Caller) -> Result<Change, Failure> {
+    let now = time::print(caller.now);
+    let mut stamped = json!({});
+    for name in ["thingId", "policyId", "definition", "attributes", "features"] {
+        if let Some(value) = thing.get_mut(name) {
+            stamped[name] = value.take();
+        }
+    }
+    if stamped.to_string().encode_utf16().count() > SIZE_MAX {
+        return Err(Failure::new(
+            413,
+            "things:thing.toolarge",
+            format!("a thing has at most {SIZE_MAX} characters of JSON"),
+        ));
+    }
+    stamped["_namespace"] = json!(id.namespace());
+    stamped["_revision"] = json!(revision);
+    stamped["_created"] = thing.get("_created").cloned().unwrap_or_else(|| json!(now));
+    stamped["_modified"] = json!(now);
+    if let Some(notes) = thing.get_mut("_metadata") {
+        stamped["_metadata"] = notes.take();
+    }
+    let entry = Entry { revision, document: Some(Arc::new(stamped)) };
+    Ok(Change { kind: Kind::Thing, id: id.to_string(), entry })
+}

@@ -1,0 +1,25 @@
+//! One module per command: everything meets here, and nothing is decided here.
+mod apply;
+mod crds;
+mod dev;
+mod ditto;
+mod engine;
+mod stop;
+
+use std::process::ExitCode;
+
+use crate::settings::{Role, Settings};
+
+/// Nothing was tried: usage, folder, Ditto unreachable, or credentials refused.
+pub const NOTHING_TRIED: u8 = 2;
+
+/// Runs the role that the settings name, until it is done or told to stop.
+pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    match settings.role {
+        Role::Apply(apply) => apply::run(apply).await,
+        Role::Crds { out } => crds::run(out.as_deref()),
+        Role::Dev(dev) => dev::run(dev).await,
+        Role::Engine(engine) => engine::run(engine).await,
+        Role::Operator(_) => anyhow::bail!("operator: wired next"),
+    }
+}

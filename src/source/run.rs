@@ -1,0 +1,264 @@
+//! One pass over all that a folder declares: policies first, then twins.
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+
+use super::line::{Line, Verdict};
+use super::{DEFAULT_NAMESPACE, Declared, Gone, Snapshot};
+use crate::api::{DigitalTwin, TwinPolicy};
+use crate::ports::{Policies, Things};
+use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
+use crate::twin::claim::{Claim, Claimant};
+use crate::twin::desired::Identity;
+use crate::twin::facts::{Going, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
+use crate::twin::id::{PolicyId, ThingId};
+
+/// Passes under way at once. Enough to keep a Ditto on the same machine busy, few enough not to
+/// crowd out its other callers.
+const AT_ONCE: usize = 16;
+
+/// How a folder is carried out.
+#[derive(Clone, Debug)]
+pub struct Runner<D> {
+    pub ditto: D,
+    pub owner: String,
+    /// The subjects Ditto sees in our credentials.
+    pub subjects: Vec<String>,
+    pub dry_run: bool,
+}
+
+impl<D: Things + Policies> Runner<D> {
+    /// Says a line for each mistake in the files and for each resource, as soon as it is known.
+    pub async fn run(&self, snapshot: &Snapshot, mut say: impl FnMut(Line)) {
+        let mut catalog = self.catalog(snapshot);
+        snapshot.problems.iter().map(problem).for_each(&mut say);
+        let mut standings = vec![];
+        {
+            let passes = stream::iter(&snapshot.policies)
+                .map(async |declared| (declared, self.policy(&catalog, declared, None).await));
+            let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
+            while let Some((declared, report)) = passes.next().await {
+                let place = place_of(&*declared.resource);
+                say(with_warnings(Line::of("TwinPolicy", &place, &report), declared.resource.warnings()));
+                standings.push((place, policy_card(declared, &self.owner, standing(&report))));
+            }
+        }
+        for (place, card) in standings {
+            catalog.set_policy(&place, Some(card));
+        }
+        let passes = stream::iter(&snapshot.twins)
+            .map(async |declared| (declared, self.twin(&catalog, declared, None).await));
+        let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
+        while let Some((declared, report)) = passes.next().await {
+            let line = Line::of("DigitalTwin", &place_of(&*declared.resource), &report);
+            say(with_warnings(line, declared.resource.warnings()));
+        }
+    }
+
+    /// Takes back what `gone` declared, twins before the policies they use. `left` is what is still there.
+    pub async fn take_back(&self, gone: &Gone, left: &Snapshot) -> Vec<Line> {
+        let catalog = self.catalog(left);
+        let mut lines = vec![];
+        for declared in &gone.twins {
+            let report = self.twin(&catalog, declared, Some(Going::default())).await;
+            lines.push(Line::of("DigitalTwin", &place_of(&*declared.resource), &report));
+        }
+        for declared in &gone.policies {
+            let report = self.policy(&catalog, declared, Some(Going::default())).await;
+            lines.push(Line::of("TwinPolicy", &place_of(&*declared.resource), &report));
+        }
+        lines
+    }
+
+    /// Takes back a thing whose document nobody has any more: its mark decides what becomes of it.
+    pub async fn take_back_thing(&self, id: ThingId, identity: Identity) -> Report {
+        let facts = TwinFacts {
+            identity,
+            id: Some(id),
+            desired: Err("no file declares it".into()),
+            claim: Claim::Ours,
+            policy: PolicyFact::NotFound(String::new()),
+            tenancy: Ok(()),
+            paused: false,
+            going: Some(Going::default()),
+            has_finalizer: true,
+            known: Known::default(),
+            takeover: None,
+            living: BTreeSet::new(),
+            subjects: self.subjects.clone(),
+            folder: true,
+        };
+        reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await
+    }
+
+    /// As [`Runner::take_back_thing`], for a policy. Things that still use it hold it.
+    pub async fn take_back_policy(&self, id: PolicyId, identity: Identity) -> Report {
+        let facts = PolicyFacts {
+            identity,
+            id: Some(id),
+            desired: Err("no file declares it".into()),
+            claim: Claim::Ours,
+            tenancy: Ok(()),
+            paused: false,
+            going: Some(Going::default()),
+            has_finalizer: true,
+            known: KnownPolicy::default(),
+            takeover: None,
+            living: BTreeSet::new(),
+            subjects: self.subjects.clone(),
+            bridge: None,
+            used_by: 0,
+            held_before: 0,
+            now_epoch_seconds: Timestamp::now().as_second(),
+            folder: true,
+        };
+        reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+    }
+
+    fn catalog(&self, snapshot: &Snapshot) -> Catalog {
+        let mut catalog = Catalog::default();
+        for declared in &snapshot.policies {
+            let waiting = Standing::NotReady("not looked at yet".into());
+            catalog.set_policy(
+                &place_of(&*declared.resource),
+                Some(policy_card(declared, &self.owner, waiting)),
+            );
+        }
+        for declared in &snapshot.twins {
+            let twin = &declared.resource;
+            let card = TwinCard {
+                claimant: claimant(&twin.identity(&self.owner, DEFAULT_NAMESPACE), &declared.place),
+                thing_id: twin.thing_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string()),
+                policy: twin.desired(DEFAULT_NAMESPACE).ok().map(|desired| desired.policy),
+            };
+            catalog.set_twin(&place_of(&**twin), Some(card));
+        }
+        catalog
+    }
+
+    async fn twin(
+        &self,
+        catalog: &Catalog,
+        declared: &Declared<DigitalTwin>,
+        going: Option<Going>,
+    ) -> Report {
+        let twin = &declared.resource;
+        let identity = twin.identity(&self.owner, DEFAULT_NAMESPACE);
+        let desired = twin.desired(DEFAULT_NAMESPACE);
+        let id = twin.thing_id(DEFAULT_NAMESPACE).ok();
+        let (claim, living) = match &id {
+            Some(id) => catalog.thing_claim(&identity, id.as_str()),
+            None => (Claim::Ours, BTreeSet::new()),
+        };
+        let policy = match &desired {
+            Ok(desired) => catalog.policy_fact(&identity.namespace, &desired.policy),
+            Err(_) => PolicyFact::NotFound(String::new()),
+        };
+        let facts = TwinFacts {
+            id,
+            paused: desired.as_ref().is_ok_and(|desired| desired.suspend) || is_paused(&twin.metadata),
+            desired: desired.map_err(|error| error.to_string()),
+            claim,
+            policy,
+            tenancy: Ok(()),
+            going,
+            has_finalizer: true,
+            known: Known::default(),
+            takeover: None,
+            living,
+            subjects: self.subjects.clone(),
+            folder: true,
+            identity: Identity { generation: 0, ..identity },
+        };
+        reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await
+    }
+
+    async fn policy(
+        &self,
+        catalog: &Catalog,
+        declared: &Declared<TwinPolicy>,
+        going: Option<Going>,
+    ) -> Report {
+        let policy = &declared.resource;
+        let identity = policy.identity(&self.owner, DEFAULT_NAMESPACE);
+        let desired = policy.desired(DEFAULT_NAMESPACE);
+        let id = policy.policy_id(DEFAULT_NAMESPACE).ok();
+        let (claim, living) = match &id {
+            Some(id) => catalog.policy_claim(&identity, id.as_str()),
+            None => (Claim::Ours, BTreeSet::new()),
+        };
+        let facts = PolicyFacts {
+            id,
+            paused: desired.as_ref().is_ok_and(|desired| desired.suspend) || is_paused(&policy.metadata),
+            desired: desired.map_err(|error| error.to_string()),
+            claim,
+            tenancy: Ok(()),
+            going,
+            has_finalizer: true,
+            known: KnownPolicy::default(),
+            takeover: None,
+            living,
+            subjects: self.subjects.clone(),
+            bridge: None,
+            used_by: catalog.used_by(&place_of(&**policy)),
+            held_before: 0,
+            now_epoch_seconds: Timestamp::now().as_second(),
+            folder: true,
+            identity: Identity { generation: 0, ..identity },
+        };
+        reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+    }
+}
+
+/// A policy that a dry run would create counts as ready: its twins say what they would do.
+fn standing(report: &Report) -> Standing {
+    match (report.would, report.outcome.held()) {
+        (Some(_), _) | (None, None) => Standing::Ready,
+        (None, Some(held)) => Standing::NotReady(held.message.clone()),
+    }
+}
+
+fn policy_card(declared: &Declared<TwinPolicy>, owner: &str, standing: Standing) -> PolicyCard {
+    PolicyCard {
+        claimant: claimant(&declared.resource.identity(owner, DEFAULT_NAMESPACE), &declared.place),
+        policy_id: declared.resource.policy_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string()),
+        standing,
+    }
+}
+
+/// In a folder the first in order of path, then position, holds an id.
+fn claimant(identity: &Identity, at: &super::Place) -> Claimant {
+    Claimant {
+        namespace: identity.namespace.clone(),
+        name: identity.name.clone(),
+        uid: identity.uid.clone(),
+        since: format!("{:08}/{}/{:08}", at.root, at.file.display(), at.document),
+        deleting: false,
+    }
+}
+
+fn is_paused(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> bool {
+    meta.annotations.as_ref().and_then(|a| a.get("twinops.dev/paused")).is_some_and(|paused| paused == "true")
+}
+
+/// `(namespace, name)`, as lines and catalog name a resource.
+pub fn place_of<K: kube::Resource>(resource: &K) -> Place {
+    let meta = resource.meta();
+    let namespace = meta.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    (namespace, meta.name.clone().unwrap_or_default())
+}
+
+fn with_warnings(mut line: Line, warnings: Vec<String>) -> Line {
+    let said = std::mem::take(&mut line.message);
+    line.message =
+        std::iter::once(said).chain(warnings).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+    line
+}
+
+fn problem(problem: &super::Note) -> Line {
+    Line {
+        message: problem.to_string(),
+        ..Line::about("File", &(String::new(), String::new()), Verdict::Failed, "InvalidFile")
+    }
+}
