@@ -11,12 +11,14 @@ pub mod words;
 mod check;
 mod convert;
 mod limits;
+mod report;
 #[cfg(test)]
 mod tests;
 
 pub use crd::{crds, unknown_fields};
 pub use digital_twin::{DigitalTwin, DigitalTwinSpec};
 pub use invalid::{InvalidSpec, Problem};
+pub use report::{APPLIED_BYTES_MAX, DRIFT_PATHS_MAX, standing};
 pub use status::{DigitalTwinStatus, TwinPolicyStatus};
 pub use twin_policy::{TwinPolicy, TwinPolicySpec};
 

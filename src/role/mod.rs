@@ -4,6 +4,7 @@ mod crds;
 mod dev;
 mod ditto;
 mod engine;
+mod operator;
 mod stop;
 
 use std::process::ExitCode;
@@ -20,6 +21,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         Role::Crds { out } => crds::run(out.as_deref()),
         Role::Dev(dev) => dev::run(dev).await,
         Role::Engine(engine) => engine::run(engine).await,
-        Role::Operator(_) => anyhow::bail!("operator: wired next"),
+        Role::Operator(operator) => operator::run(operator).await,
     }
 }

@@ -118,6 +118,17 @@ impl Ditto {
     }
 }
 
+/// Status and text of one GET without credentials; status 0 when nobody answers.
+pub fn get(url: &str) -> (u16, String) {
+    RUNTIME.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        match client.get(url).timeout(Duration::from_secs(30)).send().await {
+            Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
+            Err(error) => (0, error.to_string()),
+        }
+    })
+}
+
 /// A fresh folder with these files.
 pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");

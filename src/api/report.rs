@@ -1,0 +1,270 @@
+//! From what a pass came to, to the status that says so, and back to what later passes must remember.
+//!
+//! Status is computed whole each time, because server-side apply removes what is left out. Where
+//! nothing differs the result equals what stands there, so that nothing is written.
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use super::status::{AppliedPolicy, AppliedThing, DigitalTwinStatus, DriftSeen, LastError, TwinPolicyStatus};
+use crate::twin::facts::{Known, KnownPolicy};
+use crate::twin::json::Pointer;
+use crate::twin::mark::Base;
+use crate::twin::policy_pass::PolicyExtras;
+use crate::twin::reason::{Applied, Drifted, Held, Outcome, Reason};
+use crate::twin::status::{DRIFTED, SYNCED, Verdict, in_use, verdicts};
+
+/// The paths in `lastApplied`, in bytes. Together with the largest spec and itself in transit the
+/// resource stays far below the 1.5 MiB that etcd takes.
+pub const APPLIED_BYTES_MAX: usize = 256 * 1_024;
+/// How many paths of a drift are named.
+pub const DRIFT_PATHS_MAX: usize = 20;
+/// The message of one condition, in characters: what Ditto says may quote a whole request.
+const MESSAGE_MAX: usize = 2_048;
+
+impl DigitalTwinStatus {
+    /// The status after a pass over `generation` of the twin.
+    pub fn after(&self, outcome: &Outcome, generation: i64, now: Timestamp) -> Self {
+        let now = seconds(now);
+        let old = Before::of(&self.conditions, self.drift.as_ref(), self.last_error.as_ref());
+        Self {
+            conditions: old.conditions(old.verdicts(outcome), outcome.paused, generation, now),
+            observed_generation: Some(generation),
+            thing_id: outcome.id.clone().or_else(|| self.thing_id.clone()),
+            policy_id: outcome.policy_id.clone().or_else(|| self.policy_id.clone()),
+            origin: outcome.origin.map(Into::into),
+            revision: revision(outcome.revision),
+            last_applied: outcome.applied.as_ref().and_then(applied),
+            last_sync_time: sync_time(self.last_sync_time.as_ref(), outcome, now),
+            drift: old.drift(outcome, now),
+            last_error: old.error(outcome, now),
+        }
+    }
+
+    /// What earlier passes left to know.
+    pub fn known(&self) -> Known {
+        let pointers = |texts: &[String]| texts.iter().map(|text| Pointer::parse(text)).collect();
+        Known {
+            id: self.thing_id.clone(),
+            origin: self.origin.map(Into::into),
+            applied: self.last_applied.as_ref().map(|applied| Applied {
+                hash: applied.hash.clone(),
+                base: Base { enforced: pointers(&applied.paths), seeded: pointers(&applied.seeded) },
+            }),
+            revision: self.revision.and_then(|revision| u64::try_from(revision).ok()),
+        }
+    }
+
+    /// Whether paths of the last write were too many to be kept here.
+    pub fn forgets(&self, outcome: &Outcome) -> bool {
+        let kept = self.last_applied.as_ref().map_or(0, |applied| applied.paths.len());
+        outcome.applied.as_ref().is_some_and(|applied| applied.base.enforced.len() > kept)
+    }
+}
+
+impl TwinPolicyStatus {
+    /// The status after a pass over `generation` of the policy, which `twins` of this cluster use.
+    pub fn after(
+        &self,
+        (outcome, extras): (&Outcome, &PolicyExtras),
+        twins: usize,
+        generation: i64,
+        now: Timestamp,
+    ) -> Self {
+        let now = seconds(now);
+        let old = Before::of(&self.conditions, self.drift.as_ref(), self.last_error.as_ref());
+        // Search is asked on deletion only, and a deletion that waits without twins waits for things.
+        let held_by_things = twins == 0 && outcome.held().is_some_and(|h| h.reason == Reason::DeletionHeld);
+        let mut verdicts = old.verdicts(outcome);
+        verdicts.push(in_use(twins, u64::from(held_by_things)));
+        Self {
+            conditions: old.conditions(verdicts, outcome.paused, generation, now),
+            observed_generation: Some(generation),
+            policy_id: outcome.id.clone().or_else(|| self.policy_id.clone()),
+            origin: outcome.origin.map(Into::into),
+            revision: revision(outcome.revision),
+            last_applied: extras
+                .hash
+                .clone()
+                .map(|hash| AppliedPolicy { hash, labels: extras.labels.iter().cloned().collect() }),
+            last_sync_time: sync_time(self.last_sync_time.as_ref(), outcome, now),
+            drift: old.drift(outcome, now),
+            last_error: old.error(outcome, now),
+            used_by: i64::try_from(twins).ok(),
+            effective_hash: extras.effective_hash.clone().or_else(|| self.effective_hash.clone()),
+        }
+    }
+
+    /// What earlier passes left to know.
+    pub fn known(&self) -> KnownPolicy {
+        let applied = self.last_applied.as_ref();
+        KnownPolicy {
+            id: self.policy_id.clone(),
+            origin: self.origin.map(Into::into),
+            hash: applied.map(|applied| applied.hash.clone()),
+            labels: applied.map_or_else(BTreeSet::new, |a| a.labels.iter().cloned().collect()),
+            revision: self.revision.and_then(|revision| u64::try_from(revision).ok()),
+        }
+    }
+}
+
+/// What stood in status until now, as far as both kinds share it.
+struct Before<'a> {
+    conditions: &'a [Condition],
+    drift: Option<&'a DriftSeen>,
+    error: Option<&'a LastError>,
+}
+
+impl<'a> Before<'a> {
+    fn of(conditions: &'a [Condition], drift: Option<&'a DriftSeen>, error: Option<&'a LastError>) -> Self {
+        Self { conditions, drift, error }
+    }
+
+    fn find(&self, kind: &str) -> Option<&'a Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == kind)
+    }
+
+    fn is_true(&self, kind: &str) -> bool {
+        self.find(kind).is_some_and(|condition| condition.status == "True")
+    }
+
+    fn verdicts(&self, outcome: &Outcome) -> Vec<Verdict> {
+        verdicts(outcome, &|kind| {
+            // A paused resource keeps what it said before, whatever that was.
+            let condition = self.find(kind).filter(|c| outcome.paused || c.status == "True")?;
+            Some(condition.reason.clone())
+        })
+    }
+
+    /// In the order that stands there already, so that equal means equal.
+    fn conditions(
+        &self,
+        verdicts: Vec<Verdict>,
+        paused: bool,
+        generation: i64,
+        now: Timestamp,
+    ) -> Vec<Condition> {
+        let mut conditions = if paused { self.conditions.to_vec() } else { vec![] };
+        for verdict in verdicts {
+            let fresh = self.condition(verdict, generation, now);
+            match conditions.iter_mut().find(|condition| condition.type_ == fresh.type_) {
+                Some(condition) => *condition = fresh,
+                None => conditions.push(fresh),
+            }
+        }
+        let place = |condition: &Condition| {
+            let found = self.conditions.iter().position(|old| old.type_ == condition.type_);
+            found.unwrap_or(usize::MAX)
+        };
+        conditions.sort_by_key(place);
+        conditions
+    }
+
+    fn condition(&self, verdict: Verdict, generation: i64, now: Timestamp) -> Condition {
+        let status = match verdict.status {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        };
+        let same = self.find(verdict.kind).filter(|old| old.status == status);
+        Condition {
+            type_: verdict.kind.to_owned(),
+            status: status.to_owned(),
+            reason: verdict.reason,
+            message: verdict.message.chars().take(MESSAGE_MAX).collect(),
+            observed_generation: Some(generation),
+            last_transition_time: same.map_or(Time(now), |old| old.last_transition_time.clone()),
+        }
+    }
+
+    /// A drift that stands there already is no news, although telemetry has moved the revision since.
+    fn drift(&self, outcome: &Outcome, now: Timestamp) -> Option<DriftSeen> {
+        let Some(seen) = &outcome.drift else { return self.drift.cloned() };
+        let fresh = drift_seen(seen, now);
+        let is_known = outcome.writes == 0 && (seen.repaired || self.is_true(DRIFTED));
+        let same = self.drift.filter(|old| is_known && old.count == fresh.count && old.paths == fresh.paths);
+        Some(same.cloned().unwrap_or(fresh))
+    }
+
+    /// The first of a row of equal refusals: a retry that fails the same way is no news.
+    fn error(&self, outcome: &Outcome, now: Timestamp) -> Option<LastError> {
+        if outcome.paused {
+            return self.error.cloned();
+        }
+        let said = outcome.held().and_then(|held: &Held| held.said.as_ref())?;
+        let fresh = LastError {
+            code: said.code.clone(),
+            http_status: (said.status != 0).then_some(i32::from(said.status)),
+            correlation_id: said.correlation_id.clone(),
+            time: Some(Time(now)),
+        };
+        let same = self.error.filter(|old| old.code == fresh.code && old.http_status == fresh.http_status);
+        Some(same.cloned().unwrap_or(fresh))
+    }
+}
+
+fn drift_seen(drift: &Drifted, now: Timestamp) -> DriftSeen {
+    DriftSeen {
+        count: i64::try_from(drift.paths.len()).unwrap_or(i64::MAX),
+        paths: drift.paths.iter().take(DRIFT_PATHS_MAX).map(ToString::to_string).collect(),
+        revision: revision(Some(drift.revision)),
+        originator: None,
+        detected_at: Some(Time(now)),
+    }
+}
+
+/// Paths are forgotten before seeds: then nothing is removed, which a user sees and repairs, while a
+/// forgotten seed would overwrite what a device took away. `None` when not even the seeds fit; then
+/// the mark in Ditto still tells whether this very document was written.
+fn applied(applied: &Applied) -> Option<AppliedThing> {
+    let texts = |paths: &BTreeSet<Pointer>| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+    let (mut paths, seeded) = (texts(&applied.base.enforced), texts(&applied.base.seeded));
+    if bytes(&seeded) > APPLIED_BYTES_MAX {
+        return None;
+    }
+    if bytes(&paths) + bytes(&seeded) > APPLIED_BYTES_MAX {
+        paths.clear();
+    }
+    Some(AppliedThing { hash: applied.hash.clone(), paths, seeded })
+}
+
+fn sync_time(before: Option<&Time>, outcome: &Outcome, now: Timestamp) -> Option<Time> {
+    let first = before.is_none() && outcome.synced.is_ok() && outcome.references.is_ok() && !outcome.paused;
+    if outcome.writes > 0 || first { Some(Time(now)) } else { before.cloned() }
+}
+
+fn revision(revision: Option<u64>) -> Option<i64> {
+    revision.and_then(|revision| i64::try_from(revision).ok())
+}
+
+/// Kubernetes keeps whole seconds.
+fn seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// Whether a policy with this status is in Ditto and lets its twins in; otherwise why not, in its own
+/// words. A policy that was there before and cannot be updated now still serves the twins it has.
+pub fn standing(status: Option<&TwinPolicyStatus>) -> Result<(), String> {
+    let condition = |kind: &str| status?.conditions.iter().find(|condition| condition.type_ == kind);
+    let Some(synced) = condition(SYNCED) else {
+        return Err("TwinOps has not looked at it yet".to_owned());
+    };
+    let lost = [
+        Reason::ResourceConflict,
+        Reason::NotAdoptable,
+        Reason::MarkChanged,
+        Reason::Forbidden,
+        Reason::NamespaceNotAllowed,
+    ];
+    let was_there = status.is_some_and(|status| status.origin.is_some());
+    if synced.status == "True" || was_there && !lost.iter().any(|reason| reason.word() == synced.reason) {
+        return Ok(());
+    }
+    Err(format!("{}: {}", synced.reason, synced.message))
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,0 +1,250 @@
+//! What all passes of one operator share.
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::ObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::store as reflector_store;
+use kube::runtime::reflector::store::{Store, Writer};
+use kube::{Api, Client, Resource};
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::ControllerOptions;
+use super::backoff::Tries;
+use super::crd::Definition;
+use super::events::Events;
+use super::health::Health;
+use super::latest::Latest;
+use super::namespaces::Namespaces;
+use super::wake::Wakes;
+use crate::api::status::DriftSeen;
+use crate::api::{DigitalTwin, TwinPolicy};
+use crate::ports::{Policies, Things};
+use crate::reconcile::{Catalog, Place};
+use crate::telemetry::Telemetry;
+use crate::twin::claim::Claimant;
+
+/// Passes at the same time, over both kinds: enough to hide Ditto's latency, few enough not to starve
+/// what else talks to it.
+pub const PASSES_MAX: u16 = 16;
+
+/// The Kubernetes namespace of a watch; `None` is all of them.
+pub type Scope = Option<String>;
+
+/// One of our two kinds.
+pub trait Managed:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    const KIND: &'static str;
+    /// The name of its `CustomResourceDefinition`.
+    const DEFINITION: &'static str;
+    type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync + 'static;
+
+    fn reported(&self) -> Option<&Self::Status>;
+    fn conditions(status: &Self::Status) -> &[Condition];
+    fn drift(status: &Self::Status) -> Option<&DriftSeen>;
+    fn desk(shared: &Shared) -> &Desk<Self>;
+    /// Puts the resource into the catalog and wakes whom that concerns.
+    fn see(&self, shared: &Shared);
+    /// Takes it out of the catalog.
+    fn gone(shared: &Shared, place: &Place);
+    fn pass<D: Ditto>(&self, context: &Context<D>) -> impl Future<Output = Action> + Send;
+}
+
+/// Ditto, as the operator needs it.
+pub trait Ditto: Things + Policies + Clone + 'static {}
+impl<D: Things + Policies + Clone + 'static> Ditto for D {}
+
+/// What a pass is given.
+pub struct Context<D> {
+    pub ditto: D,
+    pub shared: Arc<Shared>,
+}
+
+/// What does not depend on how Ditto is reached.
+pub struct Shared {
+    pub client: Client,
+    pub options: ControllerOptions,
+    /// The uid of the namespace `kube-system`: the name of this cluster in marks.
+    pub owner: String,
+    /// The subjects Ditto sees in our credentials, the default one first.
+    pub subjects: RwLock<Vec<String>>,
+    /// Rung when Ditto may see us differently now.
+    pub ask_subjects: Notify,
+    pub catalog: Mutex<Catalog>,
+    pub namespaces: Namespaces,
+    pub twins: Desk<DigitalTwin>,
+    pub policies: Desk<TwinPolicy>,
+    pub events: Events,
+    pub telemetry: Telemetry,
+    pub health: Health,
+    pub filling: Filling,
+    pub running: Semaphore,
+    pub stop: CancellationToken,
+    /// Twins that were Ready after their last pass.
+    pub ready: Mutex<BTreeSet<Place>>,
+}
+
+/// What belongs to one kind.
+pub struct Desk<K: Managed> {
+    pub tries: Tries,
+    pub latest: Latest<K::Status>,
+    pub definition: Definition,
+    stores: Vec<Store<DeserializeGuard<K>>>,
+    wakes: HashMap<Scope, Arc<Wakes>>,
+}
+
+/// The store of one watch with the end that fills it.
+pub struct Shelf<K: Managed> {
+    pub scope: Scope,
+    pub store: Store<DeserializeGuard<K>>,
+    pub writer: Writer<DeserializeGuard<K>>,
+    pub wakes: Arc<Wakes>,
+}
+
+impl<K: Managed> Desk<K> {
+    pub fn new(scopes: &[Scope]) -> (Self, Vec<Shelf<K>>) {
+        let shelf = |scope: &Scope| {
+            let (store, writer) = reflector_store();
+            Shelf { scope: scope.clone(), store, writer, wakes: Arc::default() }
+        };
+        let shelves: Vec<Shelf<K>> = scopes.iter().map(shelf).collect();
+        let desk = Self {
+            tries: Tries::default(),
+            latest: Latest::default(),
+            definition: Definition::default(),
+            stores: shelves.iter().map(|shelf| shelf.store.clone()).collect(),
+            wakes: shelves.iter().map(|shelf| (shelf.scope.clone(), Arc::clone(&shelf.wakes))).collect(),
+        };
+        (desk, shelves)
+    }
+
+    /// All that can be read, of one namespace or of all.
+    pub fn all(&self, namespace: Option<&str>) -> Vec<Arc<DeserializeGuard<K>>> {
+        let objects = self.stores.iter().flat_map(Store::state);
+        objects.filter(|o| namespace.is_none_or(|name| o.meta().namespace.as_deref() == Some(name))).collect()
+    }
+
+    pub fn forget(&self, place: &Place) {
+        self.tries.forget(place);
+        self.latest.forget(place);
+    }
+
+    fn wake(&self, place: Place) -> bool {
+        let wakes = self.wakes.get(&None).or_else(|| self.wakes.get(&Some(place.0.clone())));
+        wakes.is_none_or(|wakes| wakes.push(place))
+    }
+}
+
+impl Shared {
+    pub fn wake(&self, (twins, policies): (BTreeSet<Place>, BTreeSet<Place>)) {
+        let twins = twins.into_iter().map(|place| ("wake_ups_twins", self.twins.wake(place)));
+        let policies = policies.into_iter().map(|place| ("wake_ups_policies", self.policies.wake(place)));
+        for (what, _) in twins.chain(policies).filter(|(_, taken)| !taken) {
+            self.telemetry.dropped(what);
+        }
+    }
+
+    /// A namespace may name other Ditto namespaces from now on: its resources claim others, and all of
+    /// them are due.
+    pub fn grants_changed(&self, namespace: &str) {
+        self.see_again::<DigitalTwin>(namespace);
+        self.see_again::<TwinPolicy>(namespace);
+    }
+
+    fn see_again<K: Managed>(&self, namespace: &str) {
+        for object in K::desk(self).all(Some(namespace)) {
+            if let Ok(object) = &object.0 {
+                object.see(self);
+            }
+            K::desk(self).wake(place(object.meta()));
+        }
+    }
+
+    /// Everything is due, because Ditto sees us differently.
+    pub fn wake_all(&self) {
+        let places = |metas: Vec<Place>| metas.into_iter().collect::<BTreeSet<_>>();
+        let twins = self.twins.all(None).iter().map(|o| place(o.meta())).collect();
+        let policies = self.policies.all(None).iter().map(|o| place(o.meta())).collect();
+        self.wake((places(twins), places(policies)));
+    }
+
+    pub fn api<K: Managed>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// `Err` names the first of `ditto_namespaces` that resources of `namespace` may not name.
+    pub fn tenancy<'a>(
+        &self,
+        namespace: &str,
+        ditto_namespaces: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), String> {
+        let grants = self.namespaces.grants(namespace);
+        match ditto_namespaces.into_iter().find(|name| !grants.allow(name)) {
+            None => Ok(()),
+            Some(name) => Err(format!(
+                "resources of namespace {namespace:?} may not name the Ditto namespace {name:?}: annotate the \
+                 Namespace with {}, or change --ditto-namespaces",
+                super::annotation::DITTO_NAMESPACES
+            )),
+        }
+    }
+}
+
+/// Counts the watches that still have to show their first whole list.
+#[derive(Debug)]
+pub struct Filling(watch::Sender<usize>);
+
+impl Filling {
+    pub fn new(missing: usize) -> Self {
+        Self(watch::Sender::new(missing))
+    }
+
+    pub fn one_more(&self) {
+        self.0.send_modify(|missing| *missing = missing.saturating_sub(1));
+    }
+
+    /// Until all lists are there.
+    pub async fn done(&self) {
+        // An error would mean that the sender is gone, and it is here.
+        let _ = self.0.subscribe().wait_for(|missing| *missing == 0).await;
+    }
+}
+
+pub fn place(meta: &ObjectMeta) -> Place {
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+pub fn claimant(meta: &ObjectMeta) -> Claimant {
+    let (namespace, name) = place(meta);
+    Claimant {
+        namespace,
+        name,
+        uid: meta.uid.clone().unwrap_or_default(),
+        since: meta.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
+        deleting: meta.deletion_timestamp.is_some(),
+    }
+}
+
+/// An annotation of ours that is not switched off.
+pub fn is_set(meta: &ObjectMeta, name: &str) -> bool {
+    annotated(meta, name).is_some_and(|value| !matches!(value, "" | "false"))
+}
+
+pub fn annotated<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(name).map(|value| value.trim())
+}

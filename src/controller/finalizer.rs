@@ -1,0 +1,110 @@
+//! Our finalizer on one resource, beside those of others.
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::{Api, Error};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::fmt::Debug;
+
+use super::client::in_time;
+use super::{FINALIZER, MANAGER};
+use crate::reconcile::Finalizer;
+
+/// How often a conflict with another writer is resolved before the pass gives up and starts anew.
+const CONFLICTS_MAX: u32 = 3;
+
+/// Writes `metadata.finalizers` of the resource it was made for, and of none that came after it.
+pub struct OnResource<K> {
+    api: Api<K>,
+    name: String,
+    seen: ObjectMeta,
+}
+
+impl<K> OnResource<K>
+where
+    K: Clone + Debug + DeserializeOwned + Send + Sync,
+{
+    /// `seen`: the resource's metadata as the watch showed it.
+    pub fn new(api: Api<K>, seen: &ObjectMeta) -> Self {
+        Self { api, name: seen.name.clone().unwrap_or_default(), seen: seen.clone() }
+    }
+
+    /// Changes the list as it stands; `None` from `change` means that nothing is to do.
+    async fn write(&self, change: fn(&[String]) -> Option<Vec<String>>) -> Result<Written, Error> {
+        let mut meta = self.seen.clone();
+        let mut conflicts = 0;
+        loop {
+            let Some(finalizers) = change(meta.finalizers.as_deref().unwrap_or_default()) else {
+                return Ok(Written::Done);
+            };
+            // A merge patch replaces the list, so it must be the list we know: the version is the fence.
+            let patch = Patch::Merge(json!({
+                "metadata": {"resourceVersion": meta.resource_version, "finalizers": finalizers},
+            }));
+            let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+            match in_time(self.api.patch_metadata(&self.name, &params, &patch)).await {
+                Ok(_) => return Ok(Written::Done),
+                Err(Error::Api(status)) if status.is_not_found() => return Ok(Written::Gone),
+                Err(Error::Api(status)) if status.is_conflict() && conflicts < CONFLICTS_MAX => {
+                    conflicts += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            match in_time(self.api.get_metadata_opt(&self.name)).await? {
+                Some(found) if found.metadata.uid == self.seen.uid => meta = found.metadata,
+                _ => return Ok(Written::Gone),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    Done,
+    /// The resource went, or another has its name now.
+    Gone,
+}
+
+impl<K> Finalizer for OnResource<K>
+where
+    K: Clone + Debug + DeserializeOwned + Send + Sync,
+{
+    async fn add(&self) -> Result<(), String> {
+        match self.write(with_ours).await {
+            Ok(Written::Done) => Ok(()),
+            Ok(Written::Gone) => Err("the resource is gone".to_owned()),
+            Err(error) => Err(super::error::with_causes(&error)),
+        }
+    }
+
+    async fn remove(&self) -> Result<(), String> {
+        self.write(without_ours).await.map(|_| ()).map_err(|error| super::error::with_causes(&error))
+    }
+}
+
+pub fn has_ours(finalizers: &[String]) -> bool {
+    finalizers.iter().any(|name| name == FINALIZER)
+}
+
+fn with_ours(finalizers: &[String]) -> Option<Vec<String>> {
+    (!has_ours(finalizers)).then(|| finalizers.iter().cloned().chain([FINALIZER.to_owned()]).collect())
+}
+
+fn without_ours(finalizers: &[String]) -> Option<Vec<String>> {
+    has_ours(finalizers).then(|| finalizers.iter().filter(|name| *name != FINALIZER).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finalizers_of_others_stay() {
+        let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let foreign = list(&["a.io/x", "b.io/y"]);
+        let both = with_ours(&foreign).unwrap();
+        assert_eq!(both, list(&["a.io/x", "b.io/y", FINALIZER]));
+        assert_eq!(with_ours(&both), None);
+        assert_eq!(without_ours(&both), Some(foreign.clone()));
+        assert_eq!(without_ours(&foreign), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! What we wrote last, for as long as the watch has not brought it back.
+//!
+//! A pass that starts from a status older than our own last write would forget what was applied.
+use std::collections::HashMap;
+
+use kube::api::ObjectMeta;
+use parking_lot::Mutex;
+
+use crate::reconcile::Place;
+
+/// The status a pass starts from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Before<S> {
+    pub status: S,
+    /// The API server has it.
+    pub is_saved: bool,
+}
+
+#[derive(Debug)]
+struct Own<S> {
+    uid: Option<String>,
+    /// `None`: the write failed, and only we know.
+    version: Option<u64>,
+    status: S,
+}
+
+/// Own statuses that the watch has not shown yet.
+#[derive(Debug)]
+pub struct Latest<S>(Mutex<HashMap<Place, Own<S>>>);
+
+impl<S> Default for Latest<S> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<S: Clone + Default> Latest<S> {
+    /// The newer of ours and what the watch showed.
+    pub fn before(&self, place: &Place, meta: &ObjectMeta, shown: Option<&S>) -> Before<S> {
+        let latest = self.0.lock();
+        match latest.get(place).filter(|own| own.uid == meta.uid && !has_caught_up(own, meta)) {
+            Some(own) => Before { status: own.status.clone(), is_saved: own.version.is_some() },
+            None => Before { status: shown.cloned().unwrap_or_default(), is_saved: true },
+        }
+    }
+
+    /// Keeps what was written, or what should have been when `version` is `None`.
+    pub fn keep(&self, place: &Place, meta: &ObjectMeta, version: Option<&str>, status: S) {
+        let version = version.and_then(|version| version.parse().ok());
+        self.0.lock().insert(place.clone(), Own { uid: meta.uid.clone(), version, status });
+    }
+
+    /// The watch showed this resource.
+    pub fn seen(&self, place: &Place, meta: &ObjectMeta) {
+        let mut latest = self.0.lock();
+        if latest.get(place).is_some_and(|own| own.uid != meta.uid || has_caught_up(own, meta)) {
+            latest.remove(place);
+        }
+    }
+
+    pub fn forget(&self, place: &Place) {
+        self.0.lock().remove(place);
+    }
+}
+
+/// Resource versions of one kind can be compared as numbers (Kubernetes 1.35, KEP-5504; etcd's
+/// revision long before).
+fn has_caught_up<S>(own: &Own<S>, meta: &ObjectMeta) -> bool {
+    let shown = meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok());
+    match (own.version, shown) {
+        (Some(written), Some(shown)) => shown >= written,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(uid: &str, version: &str) -> ObjectMeta {
+        ObjectMeta { uid: Some(uid.into()), resource_version: Some(version.into()), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn own_writes_count_until_the_watch_shows_them() {
+        let (latest, place) = (Latest::default(), ("n".to_owned(), "t".to_owned()));
+        let before = |version, shown: &str| {
+            let Before { status, is_saved } =
+                latest.before(&place, &meta("u", version), Some(&shown.to_owned()));
+            (status, is_saved)
+        };
+        assert_eq!(before("5", "shown"), ("shown".into(), true));
+        latest.keep(&place, &meta("u", "5"), Some("10"), "written".into());
+        assert_eq!(before("9", "shown"), ("written".into(), true), "9 is older than 10, also as text");
+        assert_eq!(before("10", "shown"), ("shown".into(), true));
+        latest.seen(&place, &meta("u", "9"));
+        assert_eq!(before("9", "shown"), ("written".into(), true));
+        latest.seen(&place, &meta("u", "11"));
+        assert_eq!(before("9", "shown"), ("shown".into(), true));
+    }
+
+    #[test]
+    fn a_failed_write_is_remembered_until_one_succeeds() {
+        let (latest, place) = (Latest::default(), ("n".to_owned(), "t".to_owned()));
+        latest.keep(&place, &meta("u", "5"), None, "unsaved".to_owned());
+        latest.seen(&place, &meta("u", "99"));
+        let before = latest.before(&place, &meta("u", "99"), None);
+        assert_eq!(before, Before { status: "unsaved".to_owned(), is_saved: false });
+        let other = latest.before(&place, &meta("v", "100"), None);
+        assert_eq!(other, Before { status: String::new(), is_saved: true }, "another resource of that name");
+    }
+}

@@ -1,0 +1,206 @@
+//! What every pass has in common: when it may start, and what is done with what it came to.
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::controller::Action;
+
+use super::context::{Context, Ditto, Managed, Shared, annotated, is_set, place};
+use super::error::with_causes;
+use super::events::Announcement;
+use super::finalizer::has_ours;
+use super::latest::Before;
+use super::status::{self, Saved};
+use super::{FINALIZER, annotation};
+use crate::reconcile::Place;
+use crate::twin::facts::Going;
+use crate::twin::reason::{Outcome, Reason};
+use crate::twin::status::READY;
+
+/// One pass over one resource, once all lists are there and a place is free.
+pub async fn reconcile<K: Managed, D: Ditto>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context<D>>,
+) -> Result<Action, Infallible> {
+    let shared = &context.shared;
+    let may_start = async {
+        shared.filling.done().await;
+        shared.running.acquire().await
+    };
+    let _place = tokio::select! {
+        place = may_start => place,
+        () = shared.stop.cancelled() => return Ok(Action::await_change()),
+    };
+    let object = match &object.0 {
+        Ok(object) => object,
+        Err(invalid) => return Ok(unreadable::<K>(shared, invalid)),
+    };
+    match AssertUnwindSafe(object.pass(&context)).catch_unwind().await {
+        Ok(action) => Ok(action),
+        Err(_) => {
+            // The panic itself stands in the log already. One resource must not end the process.
+            let place = place(object.meta());
+            tracing::error!(kind = K::KIND, resource = %show(&place), "a pass broke off; please report this");
+            shared.telemetry.dropped("passes_that_panicked");
+            Ok(K::desk(shared).tries.failed(&place))
+        }
+    }
+}
+
+/// Nothing is known of it but its metadata, and its status may hold what must not be lost.
+fn unreadable<K: Managed>(shared: &Shared, invalid: &InvalidObject) -> Action {
+    let place = place(&invalid.metadata);
+    let is_stuck = invalid.metadata.deletion_timestamp.is_some()
+        && has_ours(invalid.metadata.finalizers.as_deref().unwrap_or_default());
+    let hint = if is_stuck {
+        format!(
+            "; it waits for its end: repair it, or take the finalizer {FINALIZER} off and clean up Ditto by hand"
+        )
+    } else {
+        "; edit it, or bring operator and definitions to the same version".to_owned()
+    };
+    let error = &invalid.error;
+    tracing::warn!(kind = K::KIND, resource = %show(&place), %error, "a resource cannot be read; all others go on");
+    shared.telemetry.dropped("unreadable_resources");
+    let mut about = k8s_openapi::api::core::v1::ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::KIND.to_owned()),
+        ..Default::default()
+    };
+    about.namespace.clone_from(&invalid.metadata.namespace);
+    about.name.clone_from(&invalid.metadata.name);
+    about.uid.clone_from(&invalid.metadata.uid);
+    let note = format!("TwinOps cannot read it: {error}{hint}");
+    shared.events.announce(Announcement { about, reason: "Unreadable", note, is_warning: true });
+    Action::await_change()
+}
+
+/// Why the end of a resource is not that of its thing, as far as annotations, its definition and the
+/// number of others that go can tell.
+pub async fn going<K: Managed>(shared: &Shared, object: &K) -> Option<Going> {
+    let meta = object.meta();
+    meta.deletion_timestamp.as_ref()?;
+    let mut going = Going { release: is_set(meta, annotation::RELEASE), ..Going::default() };
+    match K::desk(shared).definition.is_going(&shared.client, K::DEFINITION).await {
+        Ok(false) => {}
+        Ok(true) => going.hands_off = Some("the definition of its kind is being removed"),
+        Err(error) => {
+            let why = with_causes(&error);
+            going.held = Some(format!("nobody can tell whether {} is being removed: {why}", K::DEFINITION));
+        }
+    }
+    Some(going)
+}
+
+pub fn is_paused<K: Managed>(object: &K, suspend: bool) -> bool {
+    suspend || annotated(object.meta(), annotation::PAUSED) == Some("true")
+}
+
+/// `twinops.dev/takeover: <generation>`
+pub fn takeover<K: Managed>(object: &K) -> Option<i64> {
+    annotated(object.meta(), annotation::TAKEOVER)?.parse().ok()
+}
+
+/// A pass at its end.
+pub struct Passed<'a, K: Managed> {
+    pub object: &'a K,
+    pub place: &'a Place,
+    pub started: Instant,
+    pub before: Before<K::Status>,
+    pub after: K::Status,
+    pub outcome: &'a Outcome,
+}
+
+/// Reports a pass, and says when the next is due.
+pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Action {
+    let Passed { object, place, started, before, after, outcome } = passed;
+    let desk = K::desk(shared);
+    count::<K>(shared, outcome, started);
+    let is_news = before.status != after;
+    if is_news || outcome.finished {
+        announce(shared, object, (&before.status, &after), outcome);
+    }
+    if outcome.finished {
+        desk.forget(place);
+        return Action::await_change();
+    }
+    if outcome.held().is_some_and(|held| {
+        matches!(held.reason, Reason::Forbidden | Reason::BackendUnavailable) && held.said.is_some()
+    }) {
+        shared.ask_subjects.notify_one();
+    }
+    if is_news || !before.is_saved {
+        match status::write(shared, object, &after).await {
+            Ok(Saved::At(version)) => desk.latest.keep(place, object.meta(), version.as_deref(), after),
+            Ok(Saved::Gone) => desk.latest.forget(place),
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::warn!(kind = K::KIND, resource = %show(place), %error, "status was not written");
+                desk.latest.keep(place, object.meta(), None, after);
+                return desk.tries.failed(place);
+            }
+        }
+    }
+    desk.tries.next(place, outcome, shared.options.resync)
+}
+
+fn count<K: Managed>(shared: &Shared, outcome: &Outcome, started: Instant) {
+    let result = match (outcome.finished, outcome.paused, outcome.held()) {
+        (true, ..) => "finished",
+        (_, true, _) => "paused",
+        (_, _, Some(_)) => "held",
+        (_, _, None) => "ready",
+    };
+    shared.telemetry.pass(K::KIND, result, outcome.reason().word(), started.elapsed());
+}
+
+/// One line and one Event when the verdict changed, one for new drift, and one for each note.
+fn announce<K: Managed>(
+    shared: &Shared,
+    object: &K,
+    (before, after): (&K::Status, &K::Status),
+    outcome: &Outcome,
+) {
+    let tell = |reason: &'static str, note: String, is_warning: bool| {
+        let about = object.object_ref(&());
+        shared.events.announce(Announcement { about, reason, note, is_warning });
+    };
+    let place = place(object.meta());
+    let (was, is) = (ready(K::conditions(before)), ready(K::conditions(after)));
+    let verdict = |condition: Option<&Condition>| condition.map(|c| (c.status.clone(), c.reason.clone()));
+    if !outcome.paused && !outcome.finished && verdict(was) != verdict(is) {
+        let message = is.map(|condition| condition.message.as_str()).unwrap_or_default();
+        let id = outcome.id.as_deref().unwrap_or_default();
+        let note =
+            if message.is_empty() { format!("{id} in Ditto is as declared") } else { message.to_owned() };
+        let reason = outcome.reason().word();
+        tracing::info!(kind = K::KIND, resource = %show(&place), reason, message, "verdict");
+        tell(reason, note, outcome.held().is_some());
+    }
+    if let Some(drift) =
+        K::drift(after).filter(|_| outcome.drift.is_some() && K::drift(before) != K::drift(after))
+    {
+        let is_repaired = outcome.drift.as_ref().is_some_and(|drift| drift.repaired);
+        let reason = if is_repaired { "DriftRepaired" } else { "DriftReported" };
+        let note = format!("{} owned paths differed: {}", drift.count, drift.paths.join(", "));
+        tracing::info!(kind = K::KIND, resource = %show(&place), reason, note, "drift");
+        tell(reason, note, !is_repaired);
+    }
+    for note in &outcome.notes {
+        tracing::info!(kind = K::KIND, resource = %show(&place), reason = note.reason, message = note.message, "note");
+        tell(note.reason, note.message.clone(), note.warning);
+    }
+}
+
+pub fn ready(conditions: &[Condition]) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == READY)
+}
+
+pub fn show(place: &Place) -> String {
+    format!("{}/{}", place.0, place.1)
+}

@@ -1,0 +1,138 @@
+//! Passes over `TwinPolicy`s.
+use std::time::Instant;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use kube::runtime::controller::Action;
+
+use super::context::{Context, Desk, Ditto, Managed, Shared, claimant, place};
+use super::error::with_causes;
+use super::finalizer::{OnResource, has_ours};
+use super::pass::{self, Passed, finish, is_paused, show, takeover};
+use crate::api::status::DriftSeen;
+use crate::api::{TwinPolicy, TwinPolicyStatus, standing};
+use crate::reconcile::{self, Place, PolicyCard, Standing};
+use crate::twin::claim::Claim;
+use crate::twin::facts::{Going, KnownPolicy, PolicyFacts};
+use crate::twin::id::PolicyId;
+use crate::twin::reason::Note;
+
+impl Managed for TwinPolicy {
+    const KIND: &'static str = "TwinPolicy";
+    const DEFINITION: &'static str = "twinpolicies.twinops.dev";
+    type Status = TwinPolicyStatus;
+
+    fn reported(&self) -> Option<&TwinPolicyStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &TwinPolicyStatus) -> &[Condition] {
+        &status.conditions
+    }
+
+    fn drift(status: &TwinPolicyStatus) -> Option<&DriftSeen> {
+        status.drift.as_ref()
+    }
+
+    fn desk(shared: &Shared) -> &Desk<Self> {
+        &shared.policies
+    }
+
+    fn see(&self, shared: &Shared) {
+        let place = place(self.meta());
+        let before = shared.policies.latest.before(&place, self.meta(), self.reported());
+        see(self, shared, &before.status);
+    }
+
+    fn gone(shared: &Shared, place: &Place) {
+        let woken = shared.catalog.lock().set_policy(place, None);
+        shared.wake(woken);
+    }
+
+    async fn pass<D: Ditto>(&self, context: &Context<D>) -> Action {
+        let (shared, started, place) = (&context.shared, Instant::now(), place(self.meta()));
+        match shared.namespaces.ensure(&shared.client, &place.0).await {
+            Ok(false) => {}
+            Ok(true) => shared.grants_changed(&place.0),
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::warn!(namespace = place.0, %error, "what the namespace may name is not known");
+                return shared.policies.tries.failed(&place);
+            }
+        }
+        let before = shared.policies.latest.before(&place, self.meta(), self.reported());
+        let going = pass::going(shared, self).await;
+        let facts = facts(shared, self, going, before.status.known());
+        let twins = facts.used_by;
+        let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
+        let (report, extras) = reconcile::policy(&context.ditto, &finalizer, facts, false).await;
+        let mut outcome = report.outcome;
+        let generation = self.meta().generation.unwrap_or_default();
+        let after = before.status.after((&outcome, &extras), twins, generation, Timestamp::now());
+        if before.status.observed_generation != after.observed_generation
+            && let Some(message) = self.warnings().into_iter().next()
+        {
+            outcome.notes.push(Note { reason: "UnquotedKey", message, warning: true });
+        }
+        tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
+        let status = after.clone();
+        let passed = Passed { object: self, place: &place, started, before, after, outcome: &outcome };
+        let action = finish(shared, passed).await;
+        if !outcome.finished {
+            // The twins that wait for it need not wait for the watch.
+            see(self, shared, &status);
+        }
+        action
+    }
+}
+
+fn see(policy: &TwinPolicy, shared: &Shared, status: &TwinPolicyStatus) {
+    let place = place(policy.meta());
+    let id = policy.policy_id(&place.0).ok();
+    // A claim that may not be made holds nobody else up.
+    let id = id.filter(|id| shared.tenancy(&place.0, [id.namespace()]).is_ok());
+    let reported = (!status.conditions.is_empty()).then_some(status);
+    let card = PolicyCard {
+        claimant: claimant(policy.meta()),
+        policy_id: id.map(|id| id.to_string()),
+        standing: standing(reported).map_or_else(Standing::NotReady, |()| Standing::Ready),
+    };
+    let woken = shared.catalog.lock().set_policy(&place, Some(card));
+    shared.wake(woken);
+}
+
+fn facts(shared: &Shared, policy: &TwinPolicy, going: Option<Going>, known: KnownPolicy) -> PolicyFacts {
+    let place = place(policy.meta());
+    let identity = policy.identity(&shared.owner, &place.0);
+    let id: Option<PolicyId> = policy.policy_id(&place.0).ok();
+    let catalog = shared.catalog.lock();
+    let (claim, living) = match &id {
+        Some(id) => catalog.policy_claim(&identity, id.as_str()),
+        None => (Claim::Ours, std::iter::empty().collect()),
+    };
+    let used_by = catalog.used_by(&place);
+    drop(catalog);
+    let imports: Vec<PolicyId> =
+        policy.spec.imports.keys().filter_map(|id| PolicyId::parse(id).ok()).collect();
+    let named = id.iter().chain(&imports).map(PolicyId::namespace);
+    PolicyFacts {
+        tenancy: shared.tenancy(&place.0, named),
+        desired: policy.desired(&place.0).map_err(|error| error.to_string()),
+        paused: is_paused(policy, policy.spec.suspend),
+        has_finalizer: has_ours(policy.meta().finalizers.as_deref().unwrap_or_default()),
+        takeover: takeover(policy),
+        subjects: shared.subjects.read().clone(),
+        bridge: shared.options.bridge_subject.clone(),
+        held_before: shared.policies.tries.held(&place),
+        now_epoch_seconds: Timestamp::now().as_second(),
+        folder: false,
+        identity,
+        id,
+        claim,
+        going,
+        known,
+        living,
+        used_by,
+    }
+}

@@ -1,0 +1,175 @@
+//! Passes over `DigitalTwin`s.
+use std::time::Instant;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use kube::runtime::controller::Action;
+
+use super::annotation;
+use super::context::{Context, Desk, Ditto, Managed, Shared, claimant, is_set, place};
+use super::error::with_causes;
+use super::finalizer::{OnResource, has_ours};
+use super::pass::{self, Passed, finish, is_paused, show, takeover};
+use crate::api::status::DriftSeen;
+use crate::api::{DigitalTwin, DigitalTwinStatus};
+use crate::reconcile::{self, Place, TwinCard};
+use crate::twin::claim::Claim;
+use crate::twin::desired::PolicyName;
+use crate::twin::facts::{Going, Known, PolicyFact, TwinFacts};
+use crate::twin::id::{PolicyId, ThingId};
+use crate::twin::reason::{Note, Outcome};
+
+impl Managed for DigitalTwin {
+    const KIND: &'static str = "DigitalTwin";
+    const DEFINITION: &'static str = "digitaltwins.twinops.dev";
+    type Status = DigitalTwinStatus;
+
+    fn reported(&self) -> Option<&DigitalTwinStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &DigitalTwinStatus) -> &[Condition] {
+        &status.conditions
+    }
+
+    fn drift(status: &DigitalTwinStatus) -> Option<&DriftSeen> {
+        status.drift.as_ref()
+    }
+
+    fn desk(shared: &Shared) -> &Desk<Self> {
+        &shared.twins
+    }
+
+    fn see(&self, shared: &Shared) {
+        let place = place(self.meta());
+        let id = self.thing_id(&place.0).ok();
+        // A claim that may not be made holds nobody else up.
+        let id = id.filter(|id| shared.tenancy(&place.0, [id.namespace()]).is_ok());
+        let card = TwinCard {
+            claimant: claimant(self.meta()),
+            thing_id: id.map(|id| id.to_string()),
+            policy: policy(self),
+        };
+        let woken = shared.catalog.lock().set_twin(&place, Some(card));
+        shared.wake(woken);
+    }
+
+    fn gone(shared: &Shared, place: &Place) {
+        let woken = shared.catalog.lock().set_twin(place, None);
+        shared.wake(woken);
+        tell_ready(shared, place, false);
+    }
+
+    async fn pass<D: Ditto>(&self, context: &Context<D>) -> Action {
+        let (shared, started, place) = (&context.shared, Instant::now(), place(self.meta()));
+        match shared.namespaces.ensure(&shared.client, &place.0).await {
+            Ok(false) => {}
+            Ok(true) => shared.grants_changed(&place.0),
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::warn!(namespace = place.0, %error, "what the namespace may name is not known");
+                return shared.twins.tries.failed(&place);
+            }
+        }
+        let before = shared.twins.latest.before(&place, self.meta(), self.reported());
+        let going = pass::going(shared, self).await.map(|going| breaker(shared, self, going));
+        let facts = facts(shared, self, going, before.status.known());
+        let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
+        let mut outcome = reconcile::twin(&context.ditto, &finalizer, facts, false).await.outcome;
+        let generation = self.meta().generation.unwrap_or_default();
+        let after = before.status.after(&outcome, generation, Timestamp::now());
+        if after != before.status {
+            outcome.notes.extend(remarks(self, &before.status, &after, &outcome));
+        }
+        let is_ready =
+            !outcome.finished && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
+        tell_ready(shared, &place, is_ready);
+        tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
+        finish(shared, Passed { object: self, place: &place, started, before, after, outcome: &outcome })
+            .await
+    }
+}
+
+/// The policy a twin names, as far as it can be read.
+fn policy(twin: &DigitalTwin) -> Option<PolicyName> {
+    let by_name = twin.spec.policy_ref.as_ref().map(|reference| PolicyName::Resource(reference.name.clone()));
+    let by_id = || PolicyId::parse(twin.spec.policy_id.as_deref()?).ok().map(PolicyName::Id);
+    by_name.or_else(by_id)
+}
+
+fn breaker(shared: &Shared, twin: &DigitalTwin, mut going: Going) -> Going {
+    if going.held.is_none() && !is_set(twin.meta(), annotation::CONFIRM_DELETION) {
+        let catalog = shared.catalog.lock();
+        going.held = shared.options.breaker.holds(catalog.twins_going(), catalog.twins());
+    }
+    going
+}
+
+fn facts(shared: &Shared, twin: &DigitalTwin, going: Option<Going>, known: Known) -> TwinFacts {
+    let (namespace, _) = place(twin.meta());
+    let identity = twin.identity(&shared.owner, &namespace);
+    let id: Option<ThingId> = twin.thing_id(&namespace).ok();
+    let named = policy(twin);
+    let catalog = shared.catalog.lock();
+    let (claim, living) = match &id {
+        Some(id) => catalog.thing_claim(&identity, id.as_str()),
+        None => (Claim::Ours, std::iter::empty().collect()),
+    };
+    let policy = named
+        .as_ref()
+        .map_or_else(|| PolicyFact::NotFound(String::new()), |named| catalog.policy_fact(&namespace, named));
+    drop(catalog);
+    let foreign = named.as_ref().and_then(|named| match named {
+        PolicyName::Id(id) => Some(id.namespace()),
+        PolicyName::Resource(_) => None,
+    });
+    TwinFacts {
+        tenancy: shared.tenancy(&namespace, id.as_ref().map(ThingId::namespace).into_iter().chain(foreign)),
+        desired: twin.desired(&namespace).map_err(|error| error.to_string()),
+        paused: is_paused(twin, twin.spec.suspend),
+        has_finalizer: has_ours(twin.meta().finalizers.as_deref().unwrap_or_default()),
+        takeover: takeover(twin),
+        subjects: shared.subjects.read().clone(),
+        folder: false,
+        identity,
+        id,
+        claim,
+        policy,
+        going,
+        known,
+        living,
+    }
+}
+
+/// What the resource itself should be told beside the verdict.
+fn remarks(
+    twin: &DigitalTwin,
+    before: &DigitalTwinStatus,
+    after: &DigitalTwinStatus,
+    outcome: &Outcome,
+) -> Vec<Note> {
+    let mut notes = vec![];
+    if after.forgets(outcome) {
+        let message =
+            "too many paths to remember in status: a path that is taken out of the spec stays in the thing";
+        notes.push(Note { reason: "BaseTooLong", message: message.to_owned(), warning: true });
+    }
+    if before.observed_generation != after.observed_generation
+        && let Some(message) = twin.warnings().into_iter().next()
+    {
+        notes.push(Note { reason: "UnquotedKey", message, warning: true });
+    }
+    notes
+}
+
+fn tell_ready(shared: &Shared, place: &Place, is_ready: bool) {
+    let mut ready = shared.ready.lock();
+    if is_ready {
+        ready.insert(place.clone());
+    } else {
+        ready.remove(place);
+    }
+    let (ready, all) = (ready.len(), shared.catalog.lock().twins());
+    shared.telemetry.twins(ready, all.saturating_sub(ready));
+}

@@ -1,0 +1,269 @@
+//! The operator as a process, against a real API server and a Ditto.
+//!
+//! Every test has a Kubernetes namespace, a Ditto namespace and an operator of its own. Operator, device
+//! and user are three subjects in Ditto; in Kubernetes the operator has `manifests/operator-rbac.yaml`
+//! and nothing else.
+mod claims;
+mod deletion;
+mod life;
+mod policies;
+mod quiet;
+mod rbac;
+mod refused;
+mod solo;
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::crds::installed;
+use crate::support::apiserver::Cluster;
+use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, last_after, twinops};
+use crate::support::process::{Child, Output};
+use crate::support::wait_for;
+
+/// For what the operator does at once; long, so that a busy machine fails no test.
+pub const SOON: Duration = Duration::from_secs(60);
+pub const OPERATOR: &str = "nginx:operator";
+pub const DEVICE: &str = "nginx:device";
+pub const USER: &str = "nginx:ditto";
+/// Longer than any test: what is seen then was not a resync.
+pub const NO_RESYNC: &str = "1h";
+/// What a test waits for when it waits for a resync.
+pub const QUICK_RESYNC: &str = "1s";
+
+/// Binds the operator's role to the user the tests run it as.
+const BINDING: &str = r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+  "metadata": {"name": "twinops-operator-in-tests"},
+  "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "twinops-operator"},
+  "subjects": [{"kind": "User", "name": "operator", "apiGroup": "rbac.authorization.k8s.io"}]}"#;
+
+/// Gives the user `operator` the rules of the manifest, and nothing else.
+pub fn let_operator_in(cluster: &Cluster) {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/operator-rbac.yaml");
+    cluster.kubectl("admin", &["apply", "--server-side", "-f", rules]).ok();
+    cluster.apply_stdin("admin", BINDING, true).ok();
+}
+
+fn cluster() -> &'static Cluster {
+    static READY: LazyLock<&'static Cluster> = LazyLock::new(|| {
+        let cluster = installed();
+        let_operator_in(cluster);
+        cluster
+    });
+    *READY
+}
+
+/// One Ditto for all tests; it ends with the process.
+pub fn ditto() -> &'static Ditto {
+    static ENGINE: LazyLock<(Engine, TempDir)> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        (Engine::start(folder.path(), None), folder)
+    });
+    &ENGINE.0.ditto
+}
+
+/// An operator process and what it is asked through.
+pub struct Operator {
+    pub child: Child,
+    management: String,
+}
+
+impl Operator {
+    pub fn start(cluster: &Cluster, folder: &Path, more: &[&str]) -> Self {
+        let mut command = twinops();
+        command.args(["operator", "--management-listen", "127.0.0.1:0", "--log-level", "debug"]);
+        command.arg("--kubeconfig").arg(cluster.kubeconfig("operator"));
+        command.args(["--ditto-url", &ditto().url, "--ditto-pre-authenticated", OPERATOR]).args(more);
+        let mut child = Child::start("operator", &command, folder).expect("the operator starts");
+        let management = wait_for("the operator's management port", STARTS_WITHIN, || {
+            assert!(child.ended().is_none(), "the operator ended:\n{}", child.log());
+            last_after(&child.log(), "operator: management ")
+        });
+        Self { child, management }
+    }
+
+    /// What the management port answers.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        crate::support::ditto::get(&format!("{}{path}", self.management))
+    }
+
+    pub fn wait_ready(&mut self) {
+        wait_for(&format!("readiness in:\n{}", self.child.log()), SOON, || {
+            (self.get("/readyz").0 == 200).then_some(())
+        });
+    }
+}
+
+/// What one test works with.
+pub struct Desk {
+    pub cluster: &'static Cluster,
+    pub namespace: String,
+    /// A Ditto namespace no other test uses.
+    pub ditto_namespace: String,
+    pub folder: TempDir,
+    pub operator: Operator,
+}
+
+impl Desk {
+    /// With an operator that compares everything as often as `resync` says.
+    pub fn new(resync: &str) -> Self {
+        Self::with(resync, &[])
+    }
+
+    pub fn with(resync: &str, more: &[&str]) -> Self {
+        let cluster = cluster();
+        let namespace = cluster.namespace();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let operator = start(cluster, &namespace, folder.path(), resync, more);
+        let ditto_namespace = format!("org.{}", namespace.replace('-', ""));
+        Self { cluster, namespace, ditto_namespace, folder, operator }
+    }
+
+    /// Ends the operator and starts another.
+    pub fn restart(&mut self, resync: &str) {
+        assert!(self.operator.child.stop().success(), "{}", self.operator.child.log());
+        self.operator = start(self.cluster, &self.namespace, self.folder.path(), resync, &[]);
+    }
+
+    pub fn id(&self, name: &str) -> String {
+        format!("{}:{name}", self.ditto_namespace)
+    }
+
+    pub fn kubectl(&self, args: &[&str]) -> Output {
+        self.cluster.kubectl("admin", &[&["-n", &self.namespace], args].concat())
+    }
+
+    /// `kubectl apply` of one resource in the test's namespace; server-side, so that nulls arrive.
+    pub fn apply(&self, resource: &Value) -> Output {
+        let mut resource = resource.clone();
+        resource["metadata"]["namespace"] = json!(self.namespace);
+        self.cluster.apply_stdin("admin", &resource.to_string(), true)
+    }
+
+    /// A policy that lets the user and the device in, and names the operator nowhere.
+    pub fn policy(&self, name: &str) -> Value {
+        let all = json!({"grant": ["READ", "WRITE"]});
+        json!({
+            "apiVersion": "twinops.dev/v1alpha1", "kind": "TwinPolicy", "metadata": {"name": name},
+            "spec": {"policyId": self.id(name), "entries": {
+                "people": {
+                    "subjects": {USER: {"type": "user"}},
+                    "resources": {"thing:/": all, "policy:/": all, "message:/": all},
+                },
+                "devices": {
+                    "subjects": {DEVICE: {"type": "device"}},
+                    "resources": {
+                        "thing:/": {"grant": ["READ"]},
+                        "thing:/features": {"grant": ["WRITE"]},
+                    },
+                },
+            }},
+        })
+    }
+
+    /// A sensor under the policy `sensors`.
+    pub fn twin(&self, name: &str) -> Value {
+        json!({
+            "apiVersion": "twinops.dev/v1alpha1", "kind": "DigitalTwin", "metadata": {"name": name},
+            "spec": {
+                "thingId": self.id(name), "policyRef": {"name": "sensors"},
+                "attributes": {"location": "warehouse-1"},
+                "features": {"temperature": {
+                    "properties": {"value": 22.5, "unit": "celsius"},
+                    "desiredProperties": {"reportingInterval": 30},
+                }},
+            },
+        })
+    }
+
+    /// The policy and the twin, both Ready.
+    pub fn sensor(&self, name: &str) -> Value {
+        self.apply(&self.policy("sensors")).ok();
+        let twin = self.twin(name);
+        self.apply(&twin).ok();
+        self.wait_ready("dt", name);
+        twin
+    }
+
+    pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let output = self.kubectl(&["get", kind, name, "-o", "json", "--ignore-not-found"]).ok();
+        serde_json::from_str(&output).ok()
+    }
+
+    /// Until `look` finds something in the resource; a failure shows the resource and the log.
+    #[track_caller]
+    pub fn wait<T>(&self, kind: &str, name: &str, what: &str, look: impl Fn(&Value) -> Option<T>) -> T {
+        let deadline = std::time::Instant::now() + SOON;
+        loop {
+            let found = self.get(kind, name);
+            if let Some(found) = found.as_ref().and_then(&look) {
+                return found;
+            }
+            if std::time::Instant::now() > deadline {
+                let text = found.map_or_else(|| "gone".to_owned(), |found| format!("{found:#}"));
+                panic!("{kind}/{name} never {what}:\n{text}\n{}", self.operator.child.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[track_caller]
+    pub fn wait_ready(&self, kind: &str, name: &str) -> Value {
+        self.wait(kind, name, "became Ready", |found| {
+            let generation = &found["metadata"]["generation"];
+            let is_new = found["status"]["observedGeneration"] == *generation;
+            (is_new && condition(found, "Ready")["status"] == "True").then(|| found.clone())
+        })
+    }
+
+    /// Until Ready is not True for this reason; tells the message.
+    #[track_caller]
+    pub fn wait_reason(&self, kind: &str, name: &str, reason: &str) -> String {
+        self.wait(kind, name, &format!("said {reason}"), |found| {
+            let ready = condition(found, "Ready");
+            let fits = ready["status"] == "False" && ready["reason"] == reason;
+            fits.then(|| ready["message"].as_str().unwrap_or_default().to_owned())
+        })
+    }
+
+    #[track_caller]
+    pub fn wait_gone(&self, kind: &str, name: &str) {
+        wait_for(&format!("{kind}/{name} to go; the log:\n{}", self.operator.child.log()), SOON, || {
+            self.get(kind, name).is_none().then_some(())
+        });
+    }
+
+    pub fn delete(&self, kind: &str, name: &str) {
+        self.kubectl(&["delete", kind, name, "--wait=false"]).ok();
+    }
+
+    /// The thing as the user sees it.
+    pub fn thing(&self, name: &str) -> Option<Value> {
+        ditto().thing(USER, &self.id(name))
+    }
+
+    /// One write to the thing by somebody else.
+    #[track_caller]
+    pub fn patch_thing(&self, subject: &str, name: &str, patch: &Value) {
+        let (status, answer) =
+            ditto().call(subject, "PATCH", &format!("/things/{}", self.id(name)), Some(patch));
+        assert!(matches!(status, 200..=204), "{status} {answer}");
+    }
+}
+
+fn start(cluster: &Cluster, namespace: &str, folder: &Path, resync: &str, more: &[&str]) -> Operator {
+    let args = ["--watch-namespace", namespace, "--resync", resync];
+    let mut operator = Operator::start(cluster, folder, &[&args, more].concat());
+    operator.wait_ready();
+    operator
+}
+
+/// `Null` when it is not there.
+pub fn condition(resource: &Value, kind: &str) -> Value {
+    let conditions = resource["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.filter(|condition| condition["type"] == kind).cloned().next().unwrap_or_default()
+}
