@@ -14,7 +14,14 @@ pub fn run() {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         let mut command: Command = twinops();
-        command.args(["dev", "manifests/samples", "--engine-listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]);
+        command.args([
+            "dev",
+            "manifests/samples",
+            "--engine-listen",
+            "127.0.0.1:0",
+            "--management-listen",
+            "127.0.0.1:0",
+        ]);
         command.arg("--data").arg(folder.path().join("data"));
         command.stdout(std::fs::File::create(&log).expect("a log")).stderr(Stdio::null());
         let started = Instant::now();
@@ -22,7 +29,9 @@ pub fn run() {
         let said = || std::fs::read_to_string(&log).unwrap_or_default();
         sample::until("the first reconcile", WITHIN, || said().contains("applied      ").then_some(()));
         figures[0].push(started.elapsed().as_secs_f64() * 1_000.0);
-        sample::until("all samples", WITHIN, || said().contains("default/temperature-sensor-01 ").then_some(()));
+        sample::until("all samples", WITHIN, || {
+            said().contains("default/temperature-sensor-01 ").then_some(())
+        });
         figures[1].push(started.elapsed().as_secs_f64() * 1_000.0);
         std::thread::sleep(Duration::from_secs(2));
         let (now, peak) = sample::rss(child.id());

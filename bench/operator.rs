@@ -79,7 +79,13 @@ async fn client(kubeconfig: &Path) -> Client {
 
 fn operator(cluster: &Cluster, engine: &Engine, folder: &Path) -> Child {
     let mut command = twinops();
-    command.args(["operator", "--management-listen", "127.0.0.1:0", "--ditto-pre-authenticated", "nginx:operator"]);
+    command.args([
+        "operator",
+        "--management-listen",
+        "127.0.0.1:0",
+        "--ditto-pre-authenticated",
+        "nginx:operator",
+    ]);
     command.arg("--ditto-url").arg(&engine.ditto.url);
     command.arg("--kubeconfig").arg(cluster.kubeconfig("admin"));
     Child::start("operator", &command, folder).expect("the operator starts")

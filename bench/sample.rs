@@ -39,7 +39,12 @@ pub fn rss(pid: u32) -> (f64, f64) {
 }
 
 pub fn load() -> String {
-    fs::read_to_string("/proc/loadavg").unwrap_or_default().split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+    fs::read_to_string("/proc/loadavg")
+        .unwrap_or_default()
+        .split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Waits until `look` finds something, looking every millisecond. Panics after `within`.
@@ -77,7 +82,8 @@ spec:
     std::fs::write(folder.path().join("policy.yaml"), policy).expect("a file");
     let twins: Vec<String> = (0..count).map(twin).collect();
     for (index, part) in twins.chunks(100).enumerate() {
-        std::fs::write(folder.path().join(format!("twins-{index:03}.yaml")), part.join("---\n")).expect("a file");
+        std::fs::write(folder.path().join(format!("twins-{index:03}.yaml")), part.join("---\n"))
+            .expect("a file");
     }
     folder
 }
