@@ -20,6 +20,7 @@ use kube::{Resource, runtime::PredicateConfig};
 use super::annotation::PREFIX;
 use super::context::{Context, Ditto, Managed, PASSES_MAX, Shared, Shelf, place};
 use super::finalizer::has_ours;
+use super::health::Patience;
 use super::pass::reconcile;
 use crate::reconcile::Place;
 
@@ -34,7 +35,7 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
     };
     let mut observer = Observer::<K>::new(Arc::clone(&shared), watch_name::<K>(scope.as_deref()));
     let objects = watcher(api, watcher::Config::default())
-        .default_backoff()
+        .backoff(Patience::default())
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
         .inspect(move |event| observer.observe(event))
@@ -107,7 +108,7 @@ impl<K: Managed> Observer<K> {
 
     fn observe(&mut self, event: &Result<Event<DeserializeGuard<K>>, watcher::Error>) {
         match event {
-            Err(error) => return self.shared.health.failed(&self.watch, error.into()),
+            Err(error) => return self.shared.health.watch_failed(&self.watch, error),
             // Comes before the list is asked for, so it proves nothing.
             Ok(Event::Init) => return self.listed.clear(),
             Ok(Event::InitApply(object)) => {

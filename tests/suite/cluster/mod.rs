@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::crds::installed;
 use crate::support::apiserver::Cluster;
-use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, last_after, twinops};
+use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, get, last_after, twinops};
 use crate::support::process::{Child, Output};
 use crate::support::wait_for;
 
@@ -88,13 +88,14 @@ impl Operator {
 
     /// What the management port answers.
     pub fn get(&self, path: &str) -> (u16, String) {
-        crate::support::ditto::get(&format!("{}{path}", self.management))
+        get(&format!("{}{path}", self.management))
     }
 
     pub fn wait_ready(&mut self) {
-        wait_for(&format!("readiness in:\n{}", self.child.log()), SOON, || {
-            (self.get("/readyz").0 == 200).then_some(())
-        });
+        let ready = self.child.wait_ready(SOON, || get(&format!("{}/readyz", self.management)).0 == 200);
+        if let Err(error) = ready {
+            panic!("{:?} from /readyz; {error}", self.get("/readyz"));
+        }
     }
 }
 
