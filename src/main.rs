@@ -11,7 +11,9 @@ fn main() -> ExitCode {
     let settings = match settings::check(Cli::parse(), &Surroundings::of_process()) {
         Ok(settings) => settings,
         Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| eprintln!("twinops: {mistake}"));
+            for mistake in &mistakes {
+                eprintln!("twinops: {mistake}");
+            }
             eprintln!("twinops: see `twinops --help`");
             return ExitCode::from(role::NOTHING_TRIED);
         }

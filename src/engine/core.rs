@@ -29,7 +29,7 @@ pub struct Stats {
 
 pub struct Core {
     pub state: Arc<RwLock<State>>,
-    pub stats: Arc<Stats>,
+    pub counts: Arc<Stats>,
     /// `None`: nothing is kept.
     pub committer: Option<Committer>,
 }
@@ -54,8 +54,78 @@ impl Core {
                 .await
                 .map_err(|_| Failure::new(503, "things:thing.unavailable", "the engine is stopping"))??;
         }
-        self.stats.writes.fetch_add(1, Ordering::Relaxed);
-        self.stats.revisions.fetch_add(revisions, Ordering::Relaxed);
+        self.counts.writes.fetch_add(1, Ordering::Relaxed);
+        self.counts.revisions.fetch_add(revisions, Ordering::Relaxed);
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::{Headers, Target};
+    use super::super::place::{ThingPart, ThingPlace};
+    use super::super::store::{Disk, DiskError};
+    use super::*;
+    use crate::twin::id::ThingId;
+    use crate::twin::json::Pointer;
+    use serde_json::{Value, json};
+
+    /// Takes `room` batches, then has no space left.
+    struct SmallDisk {
+        room: usize,
+    }
+
+    impl Disk for SmallDisk {
+        fn write(&mut self, _: &[&Change]) -> Result<(), DiskError> {
+            self.room = self.room.checked_sub(1).ok_or(DiskError::Full)?;
+            Ok(())
+        }
+    }
+
+    fn core(room: usize) -> Core {
+        let (state, counts) = (Arc::default(), Arc::default());
+        let committer =
+            Committer::start(SmallDisk { room }, Arc::clone(&state), Arc::clone(&counts)).unwrap();
+        Core { state, counts, committer: Some(committer) }
+    }
+
+    fn command(verb: Verb, place: ThingPlace, body: Value) -> Command {
+        let target = Target::Thing(ThingId::parse("disk:t").unwrap(), place);
+        Command { target, verb, body, headers: Headers::default() }
+    }
+
+    fn caller() -> Caller {
+        Caller { subjects: vec!["nginx:ditto".to_owned()], now: 1_000 }
+    }
+
+    #[tokio::test]
+    async fn f43_a_full_disk_answers_507_and_readers_see_what_is_stored() {
+        let core = core(2);
+        let attribute =
+            || ThingPlace { part: ThingPart::Attribute, pointer: Pointer::parse("/attributes/n") };
+        let put = |n: i32| command(Verb::Put, attribute(), json!(n));
+        core.execute(&command(Verb::Put, ThingPlace::root(), json!({})), &caller()).await.unwrap();
+        core.execute(&put(1), &caller()).await.unwrap();
+        for _ in 0..2 {
+            let refused = core.execute(&put(2), &caller()).await.unwrap_err();
+            assert_eq!(refused.status, 507, "{refused}");
+            let read = core.execute(&command(Verb::Get, attribute(), Value::Null), &caller()).await.unwrap();
+            assert_eq!((read.body, read.revision), (Some(json!(1)), Some(2)));
+        }
+        assert_eq!(core.committer.as_ref().and_then(Committer::failed), Some(DiskError::Full));
+        assert_eq!(
+            (core.counts.writes.load(Ordering::Relaxed), core.counts.refused.load(Ordering::Relaxed)),
+            (2, 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn f43_a_thing_the_disk_refused_was_never_there() {
+        let core = core(0);
+        let refused =
+            core.execute(&command(Verb::Put, ThingPlace::root(), json!({})), &caller()).await.unwrap_err();
+        let read =
+            core.execute(&command(Verb::Get, ThingPlace::root(), Value::Null), &caller()).await.unwrap_err();
+        assert_eq!((refused.status, read.status, core.state.read().count()), (507, 404, (0, 0)));
     }
 }

@@ -6,6 +6,7 @@
 mod apply;
 mod command;
 mod core;
+mod depth;
 pub mod enforce;
 mod failure;
 mod fields;
@@ -98,26 +99,28 @@ pub async fn start(options: EngineOptions, stop: CancellationToken) -> Result<Ru
     let users = options.basic_auth_file.as_deref().map(Users::read).transpose()?.unwrap_or_default();
     let authentication =
         Authentication { pre_authenticated: options.pre_authenticated, users, anonymous: options.anonymous };
-    let stats = Arc::new(Stats::default());
-    let (state, committer) = open(options.data, &stats).await?;
+    let counts = Arc::new(Stats::default());
+    let (state, committer) = open(options.data, &counts).await?;
     let listen = |cause| EngineError::Listen { address: options.listen, cause };
     let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let core = Core { state, stats: Arc::clone(&stats), committer };
+    let core = Core { state, counts: Arc::clone(&counts), committer };
     let server = Arc::new(Server { core, authentication });
     let task = tokio::spawn(serve(listener, server, stop));
-    Ok(Running { address, stats, task })
+    Ok(Running { address, stats: counts, task })
 }
 
 type Opened = (Arc<RwLock<State>>, Option<Committer>);
 
-async fn open(data: Option<PathBuf>, stats: &Arc<Stats>) -> Result<Opened, EngineError> {
+async fn open(data: Option<PathBuf>, counts: &Arc<Stats>) -> Result<Opened, EngineError> {
     let Some(path) = data else { return Ok((Arc::default(), None)) };
-    let stats = Arc::clone(stats);
+    let counts = Arc::clone(counts);
     let opened = tokio::task::spawn_blocking(move || {
         let (store, state) = Store::open(&path)?;
+        let (things, policies) = state.count();
+        tracing::info!(folder = %path.display(), things, policies, "the engine has read its folder");
         let state = Arc::new(RwLock::new(state));
-        let committer = Committer::start(store, Arc::clone(&state), stats);
+        let committer = Committer::start(store, Arc::clone(&state), counts);
         let committer = committer.map_err(|cause| EngineError::Folder { path, cause: cause.to_string() })?;
         Ok((state, Some(committer)))
     });
@@ -133,8 +136,8 @@ async fn serve(
     let drained = stop.clone();
     let serving =
         axum::serve(LenientListener(listener), router).with_graceful_shutdown(stop.cancelled_owned());
-    let served = tokio::select! {
-        served = serving.into_future() => served.map_err(|error| EngineError::Stopped(error.to_string())),
+    let ended = tokio::select! {
+        ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),
         () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
     };
     let closed = tokio::task::spawn_blocking(move || {
@@ -143,5 +146,5 @@ async fn serve(
         }
     });
     closed.await.map_err(|error| EngineError::Stopped(error.to_string()))?;
-    served
+    ended
 }

@@ -127,11 +127,11 @@ impl Folder<'_> {
                     "{} of {} things would go: start with --prune --yes to delete them",
                     left.things.len(),
                     left.of_owner
-                )))
+                )));
             }
             Ok(left) => self.runner.prune(left, |line| board.say(line)).await,
             Err(refused) => {
-                board.say(held(format!("could not look for things that no file declares: {refused}")))
+                board.say(held(format!("could not look for things that no file declares: {refused}")));
             }
         }
     }
@@ -157,7 +157,11 @@ impl Folder<'_> {
 
     /// Reads everything anew. Returns when to look again for documents that are missing for the moment.
     async fn look(&mut self, board: &mut Board) -> Option<Instant> {
-        let read = source::scan(&self.dev.folder.paths, self.dev.folder.recursive);
+        let (paths, recursive) = (self.dev.folder.paths.clone(), self.dev.folder.recursive);
+        // Large folders take a while, and the engine serves on the same threads.
+        let Ok(read) = tokio::task::spawn_blocking(move || source::scan(&paths, recursive)).await else {
+            return Some(Instant::now() + source::ABSENCE_MIN);
+        };
         let settled = self.absences.settle(read, Instant::now());
         self.now = settled.snapshot;
         self.reconcile(board).await;

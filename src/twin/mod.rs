@@ -8,7 +8,6 @@ pub mod desired;
 pub mod facts;
 pub mod id;
 pub mod json;
-mod leave;
 pub mod mark;
 pub mod ownership;
 pub mod pass;

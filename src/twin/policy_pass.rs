@@ -164,14 +164,8 @@ impl PolicyPass {
         if !self.weigh_drift(&desired, found) {
             return self.done();
         }
-        let fresh = ours.mark.clone().map(|held| self.next_mark(&desired, ours.origin, Some(&held)));
-        let before = ours.mark.as_ref();
-        let body = self.composed_with(
-            &desired,
-            Some(found),
-            before,
-            fresh.unwrap_or_else(|| self.next_mark(&desired, ours.origin, None)),
-        );
+        let mark = self.next_mark(&desired, ours.origin, ours.mark.as_ref());
+        let body = self.composed_with(&desired, Some(found), ours.mark.as_ref(), &mark);
         self.put(body, Expect::Revision(found.revision), ours.origin)
     }
 
@@ -238,7 +232,7 @@ impl PolicyPass {
         held: Option<&Mark>,
     ) -> Value {
         let mark = held.cloned().unwrap_or_else(|| self.next_mark(desired, origin, None));
-        self.composed_with(desired, found, held, mark)
+        self.composed_with(desired, found, held, &mark)
     }
 
     fn composed_with(
@@ -246,12 +240,12 @@ impl PolicyPass {
         desired: &DesiredPolicy,
         found: Option<&FoundPolicy>,
         held: Option<&Mark>,
-        mark: Mark,
+        mark: &Mark,
     ) -> Value {
         let mut before = self.facts.known.labels.clone();
         before.extend(held.and_then(|held| held.labels.clone()).unwrap_or_default());
         let injected =
-            Injected { mark: &mark, subjects: &self.facts.subjects, bridge: self.facts.bridge.as_deref() };
+            Injected { mark, subjects: &self.facts.subjects, bridge: self.facts.bridge.as_deref() };
         policy::compose(desired, found.map(|f| &f.body), &before, &injected, self.facts.now_epoch_seconds)
     }
 

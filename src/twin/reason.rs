@@ -209,9 +209,8 @@ impl Outcome {
 
     pub fn reason(&self) -> Reason {
         match (self.held(), &self.synced) {
-            (Some(held), _) => held.reason,
+            (Some(held), _) | (None, Err(held)) => held.reason,
             (None, Ok(reason)) => *reason,
-            (None, Err(held)) => held.reason,
         }
     }
 }

@@ -88,6 +88,7 @@ pub enum Answer {
 }
 
 /// What a step leads to.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, on the stack of the loop")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     Ask(Request),

@@ -55,8 +55,8 @@ pub enum Refused {
 impl Refused {
     pub fn said(&self) -> &Said {
         match self {
-            Self::RateLimited { said, .. } => said,
-            Self::Unavailable(said)
+            Self::RateLimited { said, .. }
+            | Self::Unavailable(said)
             | Self::Unauthorized(said)
             | Self::Forbidden(said)
             | Self::Missing(said)

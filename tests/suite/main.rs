@@ -1,8 +1,10 @@
 //! Every test that needs more than one module, in one binary: it links once.
 mod cluster;
 mod cluster_smoke;
+mod contract;
 mod crds;
 mod ditto;
 mod folder;
+mod layers;
 mod source;
 mod support;

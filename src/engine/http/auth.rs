@@ -1,4 +1,5 @@
 //! Who asks. Source: Ditto 3.8, `PreAuthenticatedAuthenticationMechanism`; Ditto leaves basic users to nginx, here they are ours.
+use std::net::IpAddr;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -33,7 +34,12 @@ impl Authentication {
         }
         match (request.header("authorization"), &self.anonymous) {
             (Some(credentials), _) => self.credentials(&credentials),
-            (None, Some(subject)) => Ok(vec![subject.clone()]),
+            (None, Some(subject)) if from_here(request) => Ok(vec![subject.clone()]),
+            (None, Some(_)) => Err(Failure::new(
+                401,
+                "gateway:authentication.failed",
+                "a request without credentials must be sent to localhost, and not by the page of another site",
+            )),
             (None, None) => Err(refused()),
         }
     }
@@ -59,6 +65,22 @@ impl Authentication {
             _ => Err(refused()),
         }
     }
+}
+
+/// A page in a browser on this machine reaches loopback, too: by its own script, which sends its `Origin`, or
+/// by a name of its own that resolves to loopback, which is the `Host` then. Neither may act without credentials.
+fn from_here(request: &Request) -> bool {
+    let local = |authority: &str| {
+        let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    let origin = request.header("origin");
+    let origin_is_local =
+        origin.is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| local(host)));
+    origin_is_local && request.header("host").is_some_and(|host| local(&host))
 }
 
 fn refused() -> Failure {

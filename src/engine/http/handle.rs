@@ -12,6 +12,7 @@ use super::super::failure::Failure;
 use super::super::place::{PolicyPlace, ThingPlace};
 use super::super::search::{self, Query};
 use super::super::state::{Kind, State};
+use super::super::store::committer::Committer;
 use super::super::thing;
 use super::acks::Acks;
 use super::refusal::Refusal;
@@ -26,53 +27,46 @@ const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
 const DEFAULT_NAMESPACE: &str = "org.eclipse.ditto";
 const API: &str = "/api/2";
 
-pub async fn handle(
-    server: &Server,
-    request: &Request,
-    method: &str,
-    route: Route,
-    body: &[u8],
-    subjects: Vec<String>,
-) -> Result<Response, Refusal> {
-    let caller = Caller { subjects, now: now() };
+/// A request with its body read and its sender known.
+pub struct Asked<'r> {
+    pub request: &'r Request,
+    pub method: &'r str,
+    pub body: &'r [u8],
+    pub caller: Caller,
+}
+
+pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<Response, Refusal> {
+    let Asked { request, method, body, caller } = asked;
     if request.header("accept").is_some_and(|types| types.contains("text/event-stream")) {
         return Err(Failure::not_built("a stream of events").into());
     }
     match route {
         Route::Health => Ok(health(server)),
-        Route::Status => Ok(status(server)),
+        Route::Status => Ok(Json(json!({"version": env!("CARGO_PKG_VERSION")})).into_response()),
         Route::Whoami => {
             let body = json!({"defaultSubject": caller.subjects.first(), "subjects": caller.subjects});
             Ok(Json(body).into_response())
         }
         Route::CheckPermissions => {
             check_type(request, Verb::Put)?;
-            let body = permissions(&server.core.state.read(), &parse(body, Verb::Patch)?, &caller)?;
+            let body = permissions(&server.core.state.read(), &parse(body, Verb::Patch)?, caller)?;
             Ok(Json(body).into_response())
         }
-        Route::Things if method == "GET" => things(server, request, &caller),
-        Route::Things => {
-            let command = new_thing(request, body)?;
-            execute(server, request, command, &caller).await
-        }
-        Route::Policies => {
-            let command = new_policy(request, body)?;
-            execute(server, request, command, &caller).await
-        }
+        Route::Things if *method == "GET" => things(server, request, caller),
+        Route::Things => execute(server, asked, new_thing(request, body)?).await,
+        Route::Policies => execute(server, asked, new_policy(request, body)?).await,
         Route::Thing(id, place) => {
-            let command = command(request, method, Target::Thing(id, place), body)?;
-            execute(server, request, command, &caller).await
+            execute(server, asked, command(request, method, Target::Thing(id, place), body)?).await
         }
         Route::Policy(id, place) => {
-            let command = command(request, method, Target::Policy(id, place), body)?;
-            execute(server, request, command, &caller).await
+            execute(server, asked, command(request, method, Target::Policy(id, place), body)?).await
         }
         Route::Search => {
-            let page = search::run(&server.core.state.read(), &query(request, body)?, &caller)?;
+            let page = search::run(&server.core.state.read(), &query(request, body)?, caller)?;
             Ok(Json(page.body()).into_response())
         }
         Route::Count => {
-            let count = search::count(&server.core.state.read(), &query(request, body)?, &caller)?;
+            let count = search::count(&server.core.state.read(), &query(request, body)?, caller)?;
             Ok(Json(count).into_response())
         }
         Route::PolicyAction => {
@@ -89,26 +83,21 @@ pub async fn handle(
     }
 }
 
-fn now() -> i64 {
+/// Milliseconds since 1970.
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Up, unless the disk refuses writes.
 fn health(server: &Server) -> Response {
-    match server.core.committer.as_ref().and_then(|committer| committer.failed()) {
+    match server.core.committer.as_ref().and_then(Committer::failed) {
         None => Json(json!({"status": "UP"})).into_response(),
         Some(error) => {
             let body = json!({"status": "DOWN", "detail": error.to_string()});
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
-}
-
-fn status(server: &Server) -> Response {
-    let (things, policies) = server.core.state.read().count();
-    Json(json!({"version": env!("CARGO_PKG_VERSION"), "things": things, "policies": policies}))
-        .into_response()
 }
 
 fn command(request: &Request, method: &str, target: Target, body: &[u8]) -> Result<Command, Failure> {
@@ -181,15 +170,11 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
-async fn execute(
-    server: &Server,
-    request: &Request,
-    command: Command,
-    caller: &Caller,
-) -> Result<Response, Refusal> {
+async fn execute(server: &Server, asked: &Asked<'_>, command: Command) -> Result<Response, Refusal> {
+    let request = asked.request;
     let waits = request.waits(command.verb)?;
     let acks = if command.verb == Verb::Get { Acks::Twin } else { Acks::of(request)? };
-    let answer = server.core.execute(&command, caller).await;
+    let answer = server.core.execute(&command, &asked.caller).await;
     if !waits {
         return Ok(StatusCode::ACCEPTED.into_response());
     }

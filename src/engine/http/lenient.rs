@@ -146,21 +146,17 @@ impl Mender {
         let from = before.saturating_sub(3);
         let end =
             self.head[from..].windows(4).position(|window| window == b"\r\n\r\n").map(|at| from + at + 4);
-        match end {
-            Some(end) => {
-                write_mended(&self.head[..end], out);
-                self.state = after(&self.head[..end]);
-                self.head.clear();
-                &bytes[end - before..]
-            }
-            None => {
-                if self.head.len() > HEAD_MAX {
-                    out.append(&mut self.head);
-                    self.state = State::Rest;
-                }
-                &[]
-            }
+        if let Some(end) = end {
+            write_mended(&self.head[..end], out);
+            self.state = after(&self.head[..end]);
+            self.head.clear();
+            return &bytes[end - before..];
         }
+        if self.head.len() > HEAD_MAX {
+            out.append(&mut self.head);
+            self.state = State::Rest;
+        }
+        &[]
     }
 }
 

@@ -19,8 +19,10 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, Request as HttpRequest};
 use axum::response::{IntoResponse, Response};
 
+use super::command::Caller;
 use super::core::Core;
 use super::failure::Failure;
+use handle::Asked;
 use refusal::Refusal;
 use request::Request;
 use route::{Entrance, Route};
@@ -40,7 +42,7 @@ pub fn router(server: Arc<Server>) -> Router {
 }
 
 async fn answer(State(server): State<Arc<Server>>, request: HttpRequest<Body>) -> Response {
-    server.core.stats.requests.fetch_add(1, Ordering::Relaxed);
+    server.core.counts.requests.fetch_add(1, Ordering::Relaxed);
     let correlation_id = request.headers().get(CORRELATION_ID).cloned();
     let mut response = dispatch(&server, request).await.unwrap_or_else(IntoResponse::into_response);
     let fresh = || HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok();
@@ -76,7 +78,8 @@ async fn dispatch(server: &Server, http: HttpRequest<Body>) -> Result<Response, 
     let Ok(body) = axum::body::to_bytes(body, BODY_MAX).await else {
         return Err(Refusal::Text(413, "the body is larger than 1 MiB"));
     };
-    handle::handle(server, &request, method, route, &body, subjects).await
+    let caller = Caller { subjects, now: handle::now() };
+    handle::handle(server, route, &Asked { request: &request, method, body: &body, caller }).await
 }
 
 fn unsupported_type() -> Failure {

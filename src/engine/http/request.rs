@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::super::command::{Headers, IfEqual, Metadata, Verb};
+use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::precondition::{Preconditions, Tags};
@@ -21,7 +22,7 @@ const HEADER_COUNT_MAX: usize = 64;
 /// Path and query, in bytes. Source: Ditto 3.8, `pekko.http.server.parsing`.
 const TARGET_MAX: usize = 8 * 1024;
 /// The longest `timeout` of a command. Source: Ditto 3.8, `gateway.conf`.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
 /// Query parameters that Ditto reads as headers. Source: Ditto 3.8, `gateway.conf` `query-params-as-headers`.
 const PARAMETERS_AS_HEADERS: [&str; 14] = [
@@ -239,8 +240,13 @@ fn put_metadata(text: &str) -> Result<Metadata, Failure> {
     let note =
         |entry: &Value| Some((Pointer::parse(entry.get("key")?.as_str()?), entry.get("value")?.clone()));
     let notes = entries.iter().map(|entry| {
-        let note = note(entry).filter(|(key, _)| !key.is_root());
-        note.ok_or_else(|| Failure::bad_header("put-metadata", "each entry needs `key` and `value`"))
+        let note = note(entry).filter(|(key, _)| (1..=DEPTH_MAX).contains(&key.segments().len()));
+        note.ok_or_else(|| {
+            Failure::bad_header(
+                "put-metadata",
+                "each entry needs `key`, of at most 100 segments, and `value`",
+            )
+        })
     });
     notes.collect::<Result<_, _>>().map(Metadata::Put)
 }

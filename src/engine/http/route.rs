@@ -4,6 +4,7 @@
 //! taken apart here and not by the router. Source: Ditto 3.8, `RootRoute`, `ThingsRoute`, `PoliciesRoute`.
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
 use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
 use super::refusal::Refusal;
@@ -38,8 +39,7 @@ impl Route {
             | Self::MigrateDefinition
             | Self::Policies
             | Self::CloudEvents => "POST",
-            Self::PolicyAction => "GET, POST",
-            Self::Things | Self::Search | Self::Count => "GET, POST",
+            Self::Things | Self::Search | Self::Count | Self::PolicyAction => "GET, POST",
             Self::Thing(_, place) if place.part == ThingPart::PolicyId => "GET, PUT, PATCH",
             Self::Thing(..) => "GET, PUT, PATCH, DELETE",
             Self::Policy(_, place) => match place {
@@ -72,10 +72,9 @@ pub fn entrance(path: &str) -> Result<Entrance<'_>, Refusal> {
     let mut segments: Vec<&str> = path.split('/').skip(1).collect();
     let unsupported = |version: &str| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
     match segments.as_slice() {
-        ["health"] => Ok(Entrance::Open(Route::Health)),
-        ["status", "health"] => Ok(Entrance::Open(Route::Health)),
+        ["health"] | ["status", "health"] => Ok(Entrance::Open(Route::Health)),
         ["status"] => Ok(Entrance::Open(Route::Status)),
-        ["overall", ..] | ["devops", ..] => Err(Refusal::Operators),
+        ["overall" | "devops", ..] => Err(Refusal::Operators),
         ["ws", "2"] => Err(Refusal::Text(400, "WebSockets are not supported by this engine")),
         ["api", "2", ..] => Ok(Entrance::Api(segments.split_off(2))),
         ["api" | "ws", version, ..] if unsupported(version) => {
@@ -121,7 +120,7 @@ fn thing(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
             ["inbox" | "outbox", "messages", _, ..] => return Ok(Route::Message),
             _ => feature_place(&decode(feature), rest)?,
         },
-        ["inbox", ..] | ["outbox", ..] => return Ok(Route::Message),
+        ["inbox" | "outbox", ..] => return Ok(Route::Message),
         ["migrateDefinition"] => return Ok(Route::MigrateDefinition),
         _ => return Err(Refusal::NOT_FOUND),
     };
@@ -155,6 +154,13 @@ fn below_of(part: ThingPart, above: &[&str], below: &[&str]) -> Result<ThingPlac
     let text = decode(&below.join("/"));
     if text.split('/').any(str::is_empty) {
         return Err(bad_pointer());
+    }
+    if text.split('/').count() > DEPTH_MAX {
+        return Err(Failure::new(
+            400,
+            "json.pointer.invalid",
+            format!("a path has at most {DEPTH_MAX} segments"),
+        ));
     }
     if let Some(key) = text.split('/').find(|segment| !is_key(segment)) {
         return Err(Failure::bad_key(key));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::command::{Answer, Caller, Command, IfEqual, Outcome, Verb};
+use super::super::depth;
 use super::super::enforce::Permission;
 use super::super::failure::Failure;
 use super::super::place::PolicyPlace;
@@ -228,6 +229,7 @@ fn stamp(id: &PolicyId, mut policy: Value, revision: u64, caller: &Caller) -> Re
     stamped["_revision"] = json!(revision);
     stamped["_created"] = created;
     stamped["_modified"] = json!(now);
+    depth::check(&stamped)?;
     let entry = Entry { revision, document: Some(Arc::new(stamped)) };
     Ok(Change { kind: Kind::Policy, id: id.to_string(), entry })
 }

@@ -80,7 +80,7 @@ fn sortable(place: &Pointer) -> bool {
     }
 }
 
-/// MongoDB's order of types: null and missing, numbers, strings, objects, arrays, booleans.
+/// The order of types in `MongoDB`: null and missing, numbers, strings, objects, arrays, booleans.
 fn compare(a: &Value, b: &Value) -> Ordering {
     let rank = |value: &Value| match value {
         Value::Null => 0,

@@ -44,11 +44,11 @@ pub struct Committer {
 
 impl Committer {
     /// Starts the thread that owns the disk.
-    pub fn start(disk: impl Disk, state: Arc<RwLock<State>>, stats: Arc<Stats>) -> std::io::Result<Self> {
+    pub fn start(disk: impl Disk, state: Arc<RwLock<State>>, counts: Arc<Stats>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("engine-committer".to_owned());
-        let thread = thread.spawn(move || commit_all(disk, &of_thread, &state, &stats))?;
+        let thread = thread.spawn(move || commit_all(disk, &of_thread, &state, &counts))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -101,7 +101,7 @@ fn failure(error: &DiskError) -> Failure {
     Failure::new(status, "things:thing.unavailable", error.to_string())
 }
 
-fn commit_all(mut disk: impl Disk, shared: &Shared, state: &RwLock<State>, stats: &Stats) {
+fn commit_all(mut disk: impl Disk, shared: &Shared, state: &RwLock<State>, counts: &Stats) {
     loop {
         let batch = {
             let mut queue = shared.queue.lock();
@@ -116,10 +116,10 @@ fn commit_all(mut disk: impl Disk, shared: &Shared, state: &RwLock<State>, stats
         let changes: Vec<&Change> = batch.iter().flat_map(|write| &write.changes).collect();
         match disk.write(&changes) {
             Ok(()) => {
-                stats.commits.fetch_add(1, Ordering::Relaxed);
-                batch.into_iter().for_each(|write| drop(write.done.send(Ok(()))));
+                counts.commits.fetch_add(1, Ordering::Relaxed);
+                answer(batch, &Ok(()));
             }
-            Err(error) => return give_up(&error, batch, shared, state, stats),
+            Err(error) => return give_up(&error, batch, shared, state, counts),
         }
     }
 }
@@ -130,7 +130,7 @@ fn give_up(
     mut refused: Vec<Write>,
     shared: &Shared,
     state: &RwLock<State>,
-    stats: &Stats,
+    counts: &Stats,
 ) {
     tracing::error!(%error, "no more writes are taken");
     {
@@ -144,6 +144,13 @@ fn give_up(
             }
         }
     }
-    stats.refused.fetch_add(refused.len() as u64, Ordering::Relaxed);
-    refused.into_iter().for_each(|write| drop(write.done.send(Err(failure(error)))));
+    counts.refused.fetch_add(refused.len() as u64, Ordering::Relaxed);
+    answer(refused, &Err(failure(error)));
+}
+
+/// A sender who has gone away needs no answer.
+fn answer(writes: Vec<Write>, result: &Result<(), Failure>) {
+    for write in writes {
+        drop(write.done.send(result.clone()));
+    }
 }

@@ -120,9 +120,9 @@ fn feature(value: &Value) -> Result<Value, Failure> {
     for name in FEATURE_MEMBERS {
         let Some(value) = members.get(name) else { continue };
         if name == "definition" {
-            feature_definition(value)?
+            feature_definition(value)?;
         } else {
-            bag(value)?
+            bag(value)?;
         }
         checked.insert(name.to_owned(), value.clone());
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::command::{Answer, Caller, Command, Headers, IfEqual, Metadata, Outcome, Verb};
+use super::super::depth;
 use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
 use super::super::place::{ThingPart, ThingPlace};
@@ -238,6 +239,7 @@ pub fn stamp(id: &ThingId, mut thing: Value, revision: u64, caller: &Caller) -> 
     if let Some(notes) = thing.get_mut("_metadata") {
         stamped["_metadata"] = notes.take();
     }
+    depth::check(&stamped)?;
     let entry = Entry { revision, document: Some(Arc::new(stamped)) };
     Ok(Change { kind: Kind::Thing, id: id.to_string(), entry })
 }

@@ -42,6 +42,7 @@ const UNMARKED: &str = "not(exists(_metadata/twinops))";
 
 /// Design's adoption table, row by row.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn f33_the_adoption_table() {
     use Adoption::{Always, IfIdentical, Never};
     let adopted = Ok((Origin::Adopted, UNMARKED));

@@ -21,6 +21,7 @@ fn entry(subject: &str, grant: &[&str]) -> Value {
     json!({"subjects": {subject: {"type": "user"}}, "resources": {"thing:/": {"grant": grant, "revoke": []}}, "importable": "implicit"})
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with a literal")]
 fn desired(entries: Value) -> DesiredPolicy {
     DesiredPolicy {
         id: PolicyId::parse("org.acme:pumps").unwrap(),

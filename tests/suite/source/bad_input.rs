@@ -182,7 +182,7 @@ fn s37_a_nest_of_anchors_is_a_problem_of_one_line() {
     let mut bomb = "  attributes:\n    a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n".to_owned();
     for level in 1..9 {
         let below = vec![format!("*a{}", level - 1); 10].join(", ");
-        bomb += &format!("    a{level}: &a{level} [{below}]\n");
+        bomb = format!("{bomb}    a{level}: &a{level} [{below}]\n");
     }
     let deep = format!("  attributes: {{a: {}}}\n", "[".repeat(20_000));
     for more in [bomb, deep] {

@@ -84,7 +84,7 @@ async fn a_folder_that_does_not_exist_yet_is_waited_for() {
     until(&mut watcher, &paths, true, &["a", "b"]).await;
 }
 
-/// Kubernetes mounts a ConfigMap as links through `..data`, and updates it by turning that link over.
+/// Kubernetes mounts a `ConfigMap` as links through `..data`, and updates it by turning that link over.
 #[tokio::test]
 async fn a_mounted_config_map_is_followed() {
     let folder = Folder::new(&[("..1/a.yaml", &twin("first", "")), ("..2/a.yaml", &twin("second", ""))]);

@@ -31,9 +31,9 @@ pub fn twinops() -> Command {
 
 /// An engine process. Ends with the value.
 pub struct Engine {
-    /// Its log is in the failure messages, and ending it ends the engine.
-    pub child: Child,
     pub ditto: Ditto,
+    /// Ends the engine when it is dropped.
+    _child: Child,
 }
 
 impl Engine {
@@ -50,7 +50,7 @@ impl Engine {
             assert!(child.ended().is_none(), "the engine ended:\n{}", child.log());
             last_after(&child.log(), "engine listening on ")
         });
-        Self { child, ditto: Ditto { url } }
+        Self { ditto: Ditto { url }, _child: child }
     }
 }
 

@@ -4,17 +4,17 @@
 //! by hand deletes nothing.
 use serde_json::json;
 
-use super::call::{FoundThing, Metadata, ThingPatch};
-use super::claim::Claim;
-use super::desired::Deletion;
-use super::facts::Going;
-use super::id::ThingId;
-use super::mark::{Mark, Origin};
-use super::pass::TwinPass;
-use super::reason::{Held, Note, Reason};
-use super::request::{Answer, Next, Request};
-use super::rql_text;
-use super::said::Refused;
+use super::super::call::{FoundThing, Metadata, ThingPatch};
+use super::super::claim::Claim;
+use super::super::desired::Deletion;
+use super::super::facts::Going;
+use super::super::id::ThingId;
+use super::super::mark::{Mark, Origin};
+use super::super::reason::{Held, Note, Reason};
+use super::super::request::{Answer, Next, Request};
+use super::super::rql_text;
+use super::super::said::Refused;
+use super::TwinPass;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Leaving {

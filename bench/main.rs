@@ -1,0 +1,25 @@
+//! Benchmarks of whole processes on loopback: `bench/run [NAME…]`. Prints figures and asserts nothing.
+//!
+//! CPU is user and system time as the kernel counts it, which is what stays comparable on a busy
+//! machine; wall time is printed beside it.
+#[path = "../tests/suite/support/mod.rs"]
+#[allow(dead_code, reason = "the tests use all of it")]
+mod support;
+
+mod apply;
+mod dev;
+mod operator;
+mod sample;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let all: [(&str, fn()); 3] = [("apply", apply::run), ("dev", dev::run), ("operator", operator::run)];
+    println!("load average before: {}", sample::load());
+    for (name, run) in all {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            println!("\n## {name}");
+            run();
+        }
+    }
+    println!("\nload average after: {}", sample::load());
+}

@@ -1,0 +1,207 @@
+//! What is acknowledged is on disk, and what is on disk is never silently lost.
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+use twinops::engine::EngineError;
+
+use super::engine::Engine;
+use super::wire::{self, Reply};
+
+const WRITERS: u64 = 4;
+
+fn rounds() -> u64 {
+    std::env::var("TWINOPS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5)
+}
+
+/// `twinops engine` as a process of its own; killed when dropped.
+struct Process {
+    child: Child,
+    base: String,
+}
+
+impl Process {
+    fn command(folder: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinops"));
+        command.args(["engine", "--listen", "127.0.0.1:0", "--pre-authenticated", "--data"]).arg(folder);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn start(folder: &Path) -> Self {
+        let mut child = Self::command(folder).spawn().expect("the twinops binary starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("a line on stdout");
+        let base = line.trim().strip_prefix("engine listening on ");
+        let base = base.unwrap_or_else(|| panic!("not the line of a start: {line:?}")).to_owned();
+        Self { child, base }
+    }
+
+    /// `kill -9`
+    fn kill(&mut self) {
+        self.child.kill().expect("a child of ours");
+        self.child.wait().expect("a child of ours");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn ask(base: &str, method: &str, target: &str, body: Option<&str>) -> Reply {
+    let mut headers = vec![("x-ditto-pre-authenticated".to_owned(), "nginx:ditto".to_owned())];
+    if body.is_some() {
+        headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    }
+    wire::send(base, method, target, &headers, body.map(str::as_bytes))
+}
+
+/// The attribute `n` and the revision of a writer's thing.
+fn found(base: &str, writer: u64) -> (u64, u64) {
+    let reply = ask(base, "GET", &format!("/api/2/things/f42:w{writer}?fields=attributes/n,_revision"), None);
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let thing: Value = serde_json::from_str(&reply.text).expect("JSON");
+    (thing["attributes"]["n"].as_u64().expect("n"), thing["_revision"].as_u64().expect("_revision"))
+}
+
+#[test]
+fn f42_kill_9_loses_no_acknowledged_write() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    {
+        let engine = Process::start(folder.path());
+        for writer in 0..WRITERS {
+            let reply = ask(
+                &engine.base,
+                "PUT",
+                &format!("/api/2/things/f42:w{writer}"),
+                Some(r#"{"attributes":{"n":0}}"#),
+            );
+            assert_eq!(reply.status, 201, "{}", reply.text);
+        }
+    }
+    for round in 0..rounds() {
+        let mut engine = Process::start(folder.path());
+        let before: Vec<(u64, u64)> = (0..WRITERS).map(|writer| found(&engine.base, writer)).collect();
+        let acknowledged: Vec<AtomicU64> = before.iter().map(|(n, _)| AtomicU64::new(*n)).collect();
+        let (total, until) = (AtomicU64::new(0), 30 + round * 17 % 100);
+        std::thread::scope(|scope| {
+            for (writer, last) in acknowledged.iter().enumerate() {
+                let (base, total) = (engine.base.clone(), &total);
+                scope.spawn(move || {
+                    // a socket that cannot be opened panics: then the engine is gone, as it should be
+                    while let Ok(204) = std::panic::catch_unwind(|| {
+                        let n = last.load(Ordering::SeqCst) + 1;
+                        let target = format!("/api/2/things/f42:w{writer}/attributes/n");
+                        ask(&base, "PUT", &target, Some(&n.to_string())).status
+                    }) {
+                        last.fetch_add(1, Ordering::SeqCst);
+                        total.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            while total.load(Ordering::SeqCst) < until {
+                std::thread::yield_now();
+            }
+            engine.kill();
+        });
+        let engine = Process::start(folder.path());
+        for (writer, (n_before, revision_before)) in (0..WRITERS).zip(before) {
+            let (n, revision) = found(&engine.base, writer);
+            let last = acknowledged[usize::try_from(writer).expect("small")].load(Ordering::SeqCst);
+            assert!(
+                n == last || n == last + 1,
+                "round {round}, writer {writer}: acknowledged {last}, found {n}"
+            );
+            assert_eq!(revision - revision_before, n - n_before, "round {round}: a revision for every write");
+        }
+    }
+}
+
+#[test]
+fn f44_two_processes_on_one_folder_are_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let first = Process::start(folder.path());
+    let second = Process::command(folder.path()).output().expect("the twinops binary starts");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && said.contains("used by another engine"), "{said}");
+    assert!(said.contains(&folder.path().display().to_string()), "{said}");
+    assert_eq!(ask(&first.base, "GET", "/api/2/whoami", None).status, 200);
+}
+
+/// A folder with twenty things, its engine stopped, and the journal that holds them.
+fn written() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let engine = Engine::on_disk(folder.path());
+    for i in 0..20 {
+        let body = format!(r#"{{"attributes":{{"needle":"needle-{i:02}"}}}}"#);
+        assert_eq!(ask(&engine.base, "PUT", &format!("/api/2/things/f44:t{i:02}"), Some(&body)).status, 201);
+    }
+    drop(engine);
+    let store = folder.path().join("store");
+    let files = std::fs::read_dir(store).expect("the store").map(|file| file.expect("a file").path());
+    let journal =
+        files.into_iter().find(|path| path.extension().is_some_and(|e| e == "jnl")).expect("a journal");
+    (folder, journal)
+}
+
+#[test]
+fn f44_damage_is_refused_with_what_to_do() {
+    type Harm = fn(&mut Vec<u8>, usize);
+    let rows: [(&str, Harm); 4] = [
+        ("a flipped bit", |bytes, at| bytes[at] ^= 1),
+        ("a journal cut in the middle", |bytes, at| bytes.truncate(at)),
+        ("lost pages", |bytes, at| bytes[at..].fill(0)),
+        ("a page of something else", |bytes, at| bytes[at - 100..at + 100].fill(0xee)),
+    ];
+    for (what, harm) in rows {
+        let (folder, journal) = written();
+        let mut bytes = std::fs::read(&journal).expect("the journal");
+        let at =
+            bytes.windows(9).position(|window| window == b"needle-11").expect("the thing is in the journal");
+        harm(&mut bytes, at);
+        std::fs::write(&journal, bytes).expect("the journal");
+        for attempt in ["first", "second"] {
+            match Engine::try_start(Some(folder.path())) {
+                Err(error @ EngineError::Damaged { .. }) => {
+                    assert!(error.to_string().contains("restore it from a backup"), "{what}: {error}");
+                }
+                Err(other) => panic!("{what}, {attempt} start: {other}"),
+                Ok(_) => panic!("{what}, {attempt} start: it starts and has lost things"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_newer_folder_is_left_to_the_newer_version() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    drop(Engine::on_disk(folder.path()));
+    {
+        let db = fjall::Database::builder(folder.path().join("store")).open().expect("the store");
+        let meta = db.keyspace("meta", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+        meta.insert("format", "2").expect("a write");
+        db.persist(fjall::PersistMode::SyncAll).expect("a sync");
+    }
+    let error =
+        Engine::try_start(Some(folder.path())).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("has format 2, this engine knows 1"), "{error}");
+}
+
+#[test]
+fn a_second_write_of_the_same_is_counted_and_a_read_is_not() {
+    let engine = Engine::in_memory();
+    let stats = &engine.running().stats;
+    assert_eq!(ask(&engine.base, "PUT", "/api/2/things/stats:t", Some("{}")).status, 201);
+    assert_eq!(ask(&engine.base, "PUT", "/api/2/things/stats:t/attributes/a", Some("1")).status, 201);
+    assert_eq!(ask(&engine.base, "GET", "/api/2/things/stats:t", None).status, 200);
+    assert_eq!(ask(&engine.base, "DELETE", "/api/2/things/stats:none", None).status, 404);
+    let counted =
+        [&stats.requests, &stats.writes, &stats.revisions].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(counted, [4, 2, 3], "the first write makes a thing and its policy");
+}
