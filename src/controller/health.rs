@@ -56,10 +56,10 @@ impl Health {
         }
     }
 
-    pub fn failed(&self, watch: &str, error: ControllerError) -> u64 {
+    pub fn failed(&self, watch: &str, error: &ControllerError) -> u64 {
         let mut failing = self.0.failing.lock();
         let before = failing.get(watch).cloned().unwrap_or_default();
-        let is_news = before.error.as_ref() != Some(&error);
+        let is_news = before.error.as_ref() != Some(error);
         let times = before.times + 1;
         failing.insert(watch.to_owned(), Failing { error: Some(error.clone()), times });
         drop(failing);
@@ -72,7 +72,7 @@ impl Health {
 
     /// As [`Health::failed`], for what a watch said.
     pub fn watch_failed(&self, watch: &str, error: &watcher::Error) {
-        let times = self.failed(watch, error.into());
+        let times = self.failed(watch, &error.into());
         if matches!(error, watcher::Error::InitialListFailed(_)) {
             // Its list will show that it works.
             return;
@@ -148,8 +148,8 @@ mod tests {
         health.fine("twins");
         assert!(readiness.is_ready());
 
-        let first = health.failed("twins", ControllerError::Forbidden("no".into()));
-        let second = health.failed("twins", ControllerError::Forbidden("no".into()));
+        let first = health.failed("twins", &ControllerError::Forbidden("no".into()));
+        let second = health.failed("twins", &ControllerError::Forbidden("no".into()));
         health.was_quiet_since("twins", first);
         assert!(!readiness.is_ready(), "it failed again since");
         health.was_quiet_since("twins", second);

@@ -144,7 +144,7 @@ async fn owner(client: &Client, health: &Health) -> String {
                 return found.uid().unwrap_or_default();
             }
             Err(error) => {
-                health.failed(NAME, (&error).into());
+                health.failed(NAME, &(&error).into());
             }
         }
         failures += 1;

@@ -40,9 +40,10 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
         .reflect(writer)
         .inspect(move |event| observer.observe(event))
         .applied_objects()
-        .predicate_filter(steering::<K>, PredicateConfig::default())
+        .predicate_filter(|object: &_| Some(steering::<K>(object)), PredicateConfig::default())
         // The observer has told about errors; in the queue they would hold up the wake-ups.
         .filter(|object| ready(object.is_ok()));
+    let waking = Arc::clone(&shared);
     let woken = wakes.stream(pause).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     Controller::for_stream(objects, store)
         .with_config(Config::default().concurrency(PASSES_MAX))
@@ -52,7 +53,10 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
         .for_each(|passed| {
             match passed {
                 Ok(_) => {}
-                Err(Error::ObjectNotFound(gone)) => tracing::trace!(%gone, "woken after it went"),
+                Err(Error::ObjectNotFound(gone)) => {
+                    let place = (gone.namespace.unwrap_or_default(), gone.name);
+                    K::desk(&waking).forget(&place);
+                }
                 Err(error) => tracing::warn!(%error, kind = K::KIND, "the queue stumbled"),
             }
             ready(())
@@ -67,13 +71,15 @@ pub fn watch_name<K: Managed>(scope: Option<&str>) -> String {
     }
 }
 
+/// A pass has no error of its own: what went wrong stands in status.
+#[allow(clippy::trivially_copy_pass_by_ref)] // kube asks for a reference
 fn never<K: Managed, D>(_: Arc<DeserializeGuard<K>>, error: &Infallible, _: Arc<Context<D>>) -> Action {
     match *error {}
 }
 
 /// What must change for a watch event to start a pass: what steers us, and never our own writes. Our
 /// finalizer counts only when it is missing although we have been here: somebody took it off.
-fn steering<K: Managed>(object: &DeserializeGuard<K>) -> Option<u64> {
+fn steering<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
     let meta: &ObjectMeta = object.meta();
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
     let was_here = object.0.as_ref().is_ok_and(|object| object.reported().is_some());
@@ -85,7 +91,7 @@ fn steering<K: Managed>(object: &DeserializeGuard<K>) -> Option<u64> {
     finalizers.iter().filter(|name| !ours(name)).for_each(|name| name.hash(&mut hasher));
     let annotations = meta.annotations.iter().flatten();
     annotations.filter(|(name, _)| ours(name)).for_each(|annotation| annotation.hash(&mut hasher));
-    Some(hasher.finish())
+    hasher.finish()
 }
 
 /// Keeps catalog and health in step with one watch.
@@ -128,7 +134,8 @@ impl<K: Managed> Observer<K> {
         self.present.insert(place);
         // One that cannot be read keeps the claim it had: nobody else takes its thing over.
         if let Ok(object) = &object.0 {
-            object.see(&self.shared);
+            let woken = object.enter(&self.shared, &mut self.shared.catalog.lock());
+            self.shared.wake(woken);
         }
     }
 
@@ -142,7 +149,9 @@ impl<K: Managed> Observer<K> {
     fn list_is_whole(&mut self) {
         let listed = std::mem::take(&mut self.listed);
         let vanished: Vec<Place> = self.present.difference(&listed).cloned().collect();
-        vanished.iter().for_each(|place| self.gone(place));
+        for place in &vanished {
+            self.gone(place);
+        }
         if std::mem::take(&mut self.is_first) {
             self.shared.filling.one_more();
         }
