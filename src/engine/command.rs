@@ -110,11 +110,13 @@ impl Answer {
 pub struct Outcome {
     pub answer: Answer,
     pub changes: Vec<Change>,
+    /// The merge patch as it was applied.
+    pub patch: Option<Value>,
 }
 
 impl Outcome {
     pub fn read(answer: Answer) -> Self {
-        Self { answer, changes: vec![] }
+        Self { answer, changes: vec![], patch: None }
     }
 }
 

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::FutureExt;
 use parking_lot::RwLock;
 
 use super::apply::apply;
 use super::command::{Answer, Caller, Command, Outcome, Verb};
 use super::failure::Failure;
+use super::live::{Cause, Deed, Event, Hub};
 use super::state::{Change, State};
 use super::store::committer::Committer;
 
@@ -25,6 +27,12 @@ pub struct Stats {
     pub commits: AtomicU64,
     /// Writes the disk refused.
     pub refused: AtomicU64,
+    /// Events and messages that found the queue of a subscriber full.
+    pub overflowed: AtomicU64,
+    /// Events nobody got, because too many waited to be handed out.
+    pub unpublished: AtomicU64,
+    /// Sockets and event streams that were one too many.
+    pub turned_away: AtomicU64,
 }
 
 pub struct Core {
@@ -32,10 +40,18 @@ pub struct Core {
     pub counts: Arc<Stats>,
     /// `None`: nothing is kept.
     pub committer: Option<Committer>,
+    /// Who hears of it.
+    pub hub: Arc<Hub>,
 }
 
 impl Core {
-    pub async fn execute(&self, command: &Command, caller: &Caller) -> Result<Answer, Failure> {
+    /// `cause` is what the events of the command tell of it.
+    pub async fn execute(
+        &self,
+        command: &Command,
+        caller: &Caller,
+        cause: &Cause,
+    ) -> Result<Answer, Failure> {
         if command.verb == Verb::Get {
             return apply(&self.state.read(), command, caller).map(|outcome| outcome.answer);
         }
@@ -44,10 +60,20 @@ impl Core {
             if let Some(committer) = &self.committer {
                 committer.ready()?;
             }
-            let Outcome { answer, changes } = apply(&state, command, caller)?;
+            let Outcome { answer, changes, patch } = apply(&state, command, caller)?;
             let undo: Vec<Change> = changes.iter().map(|change| state.put(change.clone())).collect();
             let revisions = changes.len() as u64;
-            (answer, self.committer.as_ref().map(|committer| committer.commit(changes, undo)), revisions)
+            let event = self.hub.wants(cause).then(|| {
+                Event::of(
+                    &state,
+                    Deed { command, caller, cause, answer: &answer, changes: &changes, undo: &undo, patch },
+                )
+            });
+            let durable = self.committer.as_ref().map(|committer| committer.commit(changes, undo).shared());
+            if let Some(event) = event.flatten() {
+                self.hub.enqueue(event, durable.clone());
+            }
+            (answer, durable, revisions)
         };
         if let Some(durable) = durable {
             durable
@@ -69,6 +95,7 @@ mod tests {
     use crate::twin::id::ThingId;
     use crate::twin::json::Pointer;
     use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
 
     /// Takes `room` batches, then has no space left.
     struct SmallDisk {
@@ -86,7 +113,8 @@ mod tests {
         let (state, counts) = (Arc::default(), Arc::default());
         let committer =
             Committer::start(SmallDisk { room }, Arc::clone(&state), Arc::clone(&counts)).unwrap();
-        Core { state, counts, committer: Some(committer) }
+        let hub = Hub::start(CancellationToken::new(), Arc::clone(&counts));
+        Core { state, counts, committer: Some(committer), hub }
     }
 
     fn command(verb: Verb, place: ThingPlace, body: Value) -> Command {
@@ -104,12 +132,17 @@ mod tests {
         let attribute =
             || ThingPlace { part: ThingPart::Attribute, pointer: Pointer::parse("/attributes/n") };
         let put = |n: i32| command(Verb::Put, attribute(), json!(n));
-        core.execute(&command(Verb::Put, ThingPlace::root(), json!({})), &caller()).await.unwrap();
-        core.execute(&put(1), &caller()).await.unwrap();
+        core.execute(&command(Verb::Put, ThingPlace::root(), json!({})), &caller(), &Cause::default())
+            .await
+            .unwrap();
+        core.execute(&put(1), &caller(), &Cause::default()).await.unwrap();
         for _ in 0..2 {
-            let refused = core.execute(&put(2), &caller()).await.unwrap_err();
+            let refused = core.execute(&put(2), &caller(), &Cause::default()).await.unwrap_err();
             assert_eq!(refused.status, 507, "{refused}");
-            let read = core.execute(&command(Verb::Get, attribute(), Value::Null), &caller()).await.unwrap();
+            let read = core
+                .execute(&command(Verb::Get, attribute(), Value::Null), &caller(), &Cause::default())
+                .await
+                .unwrap();
             assert_eq!((read.body, read.revision), (Some(json!(1)), Some(2)));
         }
         assert_eq!(core.committer.as_ref().and_then(Committer::failed), Some(DiskError::Full));
@@ -122,10 +155,14 @@ mod tests {
     #[tokio::test]
     async fn f43_a_thing_the_disk_refused_was_never_there() {
         let core = core(0);
-        let refused =
-            core.execute(&command(Verb::Put, ThingPlace::root(), json!({})), &caller()).await.unwrap_err();
-        let read =
-            core.execute(&command(Verb::Get, ThingPlace::root(), Value::Null), &caller()).await.unwrap_err();
+        let refused = core
+            .execute(&command(Verb::Put, ThingPlace::root(), json!({})), &caller(), &Cause::default())
+            .await
+            .unwrap_err();
+        let read = core
+            .execute(&command(Verb::Get, ThingPlace::root(), Value::Null), &caller(), &Cause::default())
+            .await
+            .unwrap_err();
         assert_eq!((refused.status, read.status, core.state.read().count()), (507, 404, (0, 0)));
     }
 }

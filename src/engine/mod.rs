@@ -11,6 +11,7 @@ pub mod enforce;
 mod failure;
 mod fields;
 mod http;
+mod live;
 mod place;
 mod policy;
 mod precondition;
@@ -104,7 +105,8 @@ pub async fn start(options: EngineOptions, stop: CancellationToken) -> Result<Ru
     let listen = |cause| EngineError::Listen { address: options.listen, cause };
     let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let core = Core { state, counts: Arc::clone(&counts), committer };
+    let hub = live::Hub::start(stop.clone(), Arc::clone(&counts));
+    let core = Core { state, counts: Arc::clone(&counts), committer, hub };
     let server = Arc::new(Server { core, authentication });
     let task = tokio::spawn(serve(listener, server, stop));
     Ok(Running { address, stats: counts, task })

@@ -24,11 +24,49 @@ pub enum SchemaError {
 const ROOT: [&str; 8] =
     ["thingId", "policyId", "namespace", "_namespace", "definition", "_revision", "_modified", "_created"];
 
+/// What a filter of events may name beside the members of a thing. Source: Ditto 3.8, `TopicPathPlaceholder.java`,
+/// `ResourcePlaceholder.java`, `EntityIdPlaceholder.java`, `ThingPlaceholder.java`.
+const PLACEHOLDERS: [&str; 18] = [
+    "topic:full",
+    "topic:namespace",
+    "topic:entityName",
+    "topic:entityId",
+    "topic:group",
+    "topic:channel",
+    "topic:criterion",
+    "topic:action",
+    "topic:subject",
+    "topic:action-subject",
+    "resource:path",
+    "resource:type",
+    "entity:id",
+    "entity:namespace",
+    "entity:name",
+    "thing:id",
+    "thing:namespace",
+    "thing:name",
+];
+
 /// Whether every property of the filter can be there, and be compared or looked for as the filter does.
 pub fn check(expr: &Expr) -> Result<(), SchemaError> {
+    check_with(expr, &|_| false)
+}
+
+/// As [`check`] for a filter of events, which may also name placeholders.
+///
+/// [`super::condition::holds`] finds their values as members of the thing it is given.
+pub fn check_events(expr: &Expr) -> Result<(), SchemaError> {
+    check_with(
+        expr,
+        &|property| matches!(property.segments(), [name] if PLACEHOLDERS.contains(&name.as_str())),
+    )
+}
+
+fn check_with(expr: &Expr, besides: &dyn Fn(&Property) -> bool) -> Result<(), SchemaError> {
+    let is_value = |property: &Property| is_value(property) || besides(property);
     let (property, known) = match expr {
-        Expr::And(all) | Expr::Or(all) => return all.iter().try_for_each(check),
-        Expr::Not(inner) => return check(inner),
+        Expr::And(all) | Expr::Or(all) => return all.iter().try_for_each(|expr| check_with(expr, besides)),
+        Expr::Not(inner) => return check_with(inner, besides),
         Expr::Exists(property) => (property, is_value(property) || is_container(property)),
         Expr::In(property, _) => (property, is_value(property)),
         Expr::Compare(op, property, literal) => {

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use super::super::command::{Answer, Caller, Command, Target, Verb, object};
 use super::super::enforce::Permission;
 use super::super::failure::Failure;
+use super::super::live::{self, Address, Requested, Twin, acks};
 use super::super::place::{PolicyPlace, ThingPlace};
 use super::super::search::{self, Query};
 use super::super::state::{Kind, State};
 use super::super::store::committer::Committer;
 use super::super::thing;
-use super::acks::Acks;
 use super::refusal::Refusal;
-use super::request::{Request, form};
+use super::request::{PATIENCE_MAX, Request, form};
 use super::route::{self, Route};
 use super::{Server, unsupported_type};
 use crate::twin::id::{PolicyId, ThingId};
@@ -37,9 +37,6 @@ pub struct Asked<'r> {
 
 pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<Response, Refusal> {
     let Asked { request, method, body, caller } = asked;
-    if request.header("accept").is_some_and(|types| types.contains("text/event-stream")) {
-        return Err(Failure::not_built("a stream of events").into());
-    }
     match route {
         Route::Health => Ok(health(server)),
         Route::Status => Ok(Json(json!({"version": env!("CARGO_PKG_VERSION")})).into_response()),
@@ -73,11 +70,8 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
             Err(Failure::new(400, "policies:action.failed", "token integration needs a JSON web token")
                 .into())
         }
-        Route::Message if request.waits(Verb::Put)? => {
-            Err(Failure::not_built("waiting for the answer to a message").into())
-        }
-        // nobody can subscribe to messages here, so one that waits for no answer reaches all its subscribers
-        Route::Message => Ok(StatusCode::ACCEPTED.into_response()),
+        Route::NoMailbox | Route::Message(Address { subject: None, .. }) => Err(Refusal::NOT_FOUND),
+        Route::Message(address) => Ok(live::post(&server.core, address, asked).await?),
         Route::MigrateDefinition => Err(Failure::not_built("migrating a definition").into()),
         Route::CloudEvents => Err(Failure::not_built("taking cloud events").into()),
     }
@@ -172,15 +166,35 @@ fn holds_nul(value: &Value) -> bool {
 
 async fn execute(server: &Server, asked: &Asked<'_>, command: Command) -> Result<Response, Refusal> {
     let request = asked.request;
-    let waits = request.waits(command.verb)?;
-    let acks = if command.verb == Verb::Get { Acks::Twin } else { Acks::of(request)? };
-    let answer = server.core.execute(&command, &asked.caller).await;
-    if !waits {
+    let requested = match command.verb {
+        Verb::Get => Requested::default(),
+        _ => Requested::read(request.setting("requested-acks").as_deref())?,
+    };
+    let waits = request.waits(command.verb);
+    if waits.is_err() && !request.asks_too_late(command.verb) {
+        waits.as_ref().map_err(Clone::clone)?;
+    }
+    let cause = request.cause(requested.custom());
+    let wait = match &command.target {
+        Target::Thing(id, _) if waits == Ok(true) && !cause.acks.is_empty() => {
+            Some(server.core.hub.acks.open(id.as_str(), &cause.correlation_id)?)
+        }
+        _ => None,
+    };
+    let answer = server.core.execute(&command, &asked.caller, &cause).await;
+    if !waits? {
         return Ok(StatusCode::ACCEPTED.into_response());
     }
     let answer = answer?;
     let location = answer.created.then(|| location(request, &command.target));
-    Ok(respond(acks.shape(answer, location.as_deref()), location.as_deref()))
+    if requested.is_plain() {
+        return Ok(respond(answer, location.as_deref()));
+    }
+    let originator = asked.caller.subjects.first().map_or("", String::as_str);
+    let twin = Twin { answer: &answer, cause: &cause, originator, location: location.as_deref() };
+    let patience = request.patience(acks::PATIENCE, PATIENCE_MAX)?;
+    let acks = acks::collect(&requested, twin, wait, patience).await;
+    Ok(respond(acks::answer(&acks), None))
 }
 
 /// Where a created entity is: the request's own path, or that of the made-up id.
@@ -252,7 +266,7 @@ fn with_links(request: &Request, page: search::Page) -> Response {
 }
 
 /// From the query of a GET, or the form in the body of a POST.
-fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
+pub fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
     let posted = form(body);
     let parameters = || request.parameters.iter().chain(&posted);
     let all =

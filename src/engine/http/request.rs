@@ -9,6 +9,7 @@ use super::super::command::{Headers, IfEqual, Metadata, Verb};
 use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
+use super::super::live::Cause;
 use super::super::precondition::{Preconditions, Tags};
 use super::refusal::Refusal;
 use crate::rql::{self, Expr, ParseError};
@@ -22,7 +23,7 @@ const HEADER_COUNT_MAX: usize = 64;
 /// Path and query, in bytes. Source: Ditto 3.8, `pekko.http.server.parsing`.
 const TARGET_MAX: usize = 8 * 1024;
 /// The longest `timeout` of a command. Source: Ditto 3.8, `gateway.conf`.
-const TIMEOUT_MAX: Duration = Duration::from_mins(1);
+pub const PATIENCE_MAX: Duration = Duration::from_mins(1);
 
 /// Query parameters that Ditto reads as headers. Source: Ditto 3.8, `gateway.conf` `query-params-as-headers`.
 const PARAMETERS_AS_HEADERS: [&str; 14] = [
@@ -47,6 +48,8 @@ pub struct Request {
     pub path: String,
     pub parameters: Vec<(String, String)>,
     pub headers: HeaderMap,
+    /// Given, or made up.
+    pub correlation_id: String,
 }
 
 impl Request {
@@ -58,7 +61,8 @@ impl Request {
         if headers.len() > HEADER_COUNT_MAX || headers.values().any(|value| value.len() > HEADER_VALUE_MAX) {
             return Err(Refusal::Text(431, "more than 64 headers, or one longer than 16 KiB"));
         }
-        let request = Self { path: path.to_owned(), parameters: form(query.as_bytes()), headers };
+        let parameters = form(query.as_bytes());
+        let request = Self { path: path.to_owned(), parameters, headers, correlation_id: String::new() };
         let of_parameters =
             request.parameters.iter().filter(|(name, _)| PARAMETERS_AS_HEADERS.contains(&name.as_str()));
         let size =
@@ -165,18 +169,7 @@ impl Request {
     /// Whether the answer is waited for; `false` answers 202 at once. Observed on Ditto 3.8.12: `timeout=0`
     /// alone means the same for writes, and both are refused for reads.
     pub fn waits(&self, verb: Verb) -> Result<bool, Failure> {
-        let given = self.setting("response-required");
-        let required = match given.as_deref() {
-            None => None,
-            Some("true") => Some(true),
-            Some("false") => Some(false),
-            Some(other) => {
-                return Err(Failure::bad_header(
-                    "response-required",
-                    format!("`{other}` is neither true nor false"),
-                ));
-            }
-        };
+        let required = self.response_required()?;
         let at_once = self.timeout()? == Some(Duration::ZERO);
         let asks_acks = self.setting("requested-acks").is_some() && required != Some(false);
         match (verb, required) {
@@ -195,23 +188,59 @@ impl Request {
         }
     }
 
+    pub fn response_required(&self) -> Result<Option<bool>, Failure> {
+        match self.setting("response-required").as_deref() {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => {
+                Err(Failure::bad_header("response-required", format!("`{other}` is neither true nor false")))
+            }
+        }
+    }
+
+    /// Whether a write with `timeout=0` asks for acknowledgements: it is refused, but carried out. Observed on Ditto 3.8.12.
+    pub fn asks_too_late(&self, verb: Verb) -> bool {
+        verb != Verb::Get
+            && matches!(self.timeout(), Ok(Some(Duration::ZERO)))
+            && matches!(self.response_required(), Ok(None))
+    }
+
+    /// What the events of the request tell of it.
+    pub fn cause(&self, acks: Vec<String>) -> Cause {
+        let correlation_id = self.parameter("correlation-id").unwrap_or(&self.correlation_id).to_owned();
+        Cause { correlation_id, acks, timeout: self.setting("timeout"), session: None }
+    }
+
+    /// How long an answer from outside is waited for; a longer time than `most` is no time.
+    pub fn patience(&self, default: Duration, most: Duration) -> Result<Duration, Failure> {
+        let Some(text) = self.setting("timeout") else { return Ok(default) };
+        duration(&text).filter(|timeout| *timeout <= most).ok_or_else(|| no_time(&text))
+    }
+
     fn timeout(&self) -> Result<Option<Duration>, Failure> {
         let Some(text) = self.setting("timeout") else { return Ok(None) };
-        let invalid = || {
-            Failure::new(400, "timeout.invalid", format!("`{text}` is no time: write `42s`, `250ms` or `1m`"))
-        };
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let number: u64 = digits.parse().map_err(|_| invalid())?;
-        let timeout = match &text[digits.len()..] {
-            "" | "s" => Duration::from_secs(number),
-            "ms" => Duration::from_millis(number),
-            "m" => Duration::from_secs(number.saturating_mul(60)),
-            _ => return Err(invalid()),
-        };
-        if timeout > TIMEOUT_MAX {
+        let timeout = duration(&text).ok_or_else(|| no_time(&text))?;
+        if timeout > PATIENCE_MAX {
             return Err(Failure::new(400, "gateway:timeout.invalid", format!("{text} is longer than 60 s")));
         }
         Ok(Some(timeout))
+    }
+}
+
+fn no_time(text: &str) -> Failure {
+    Failure::new(400, "timeout.invalid", format!("`{text}` is no time here: write `42s`, `250ms` or `1m`"))
+}
+
+/// `42s`, `250ms`, `1m`, or a bare number of seconds.
+pub fn duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    match &text[digits.len()..] {
+        "" | "s" => Some(Duration::from_secs(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        "m" => Some(Duration::from_secs(number.saturating_mul(60))),
+        _ => None,
     }
 }
 
@@ -226,7 +255,7 @@ pub fn form(text: &[u8]) -> Vec<(String, String)> {
         .collect()
 }
 
-fn condition(text: &str) -> Result<Expr, Failure> {
+pub fn condition(text: &str) -> Result<Expr, Failure> {
     let parsed = rql::parse(text)
         .map_err(|error: ParseError| Failure::new(400, "things:condition.invalid", error.to_string()))?;
     rql::schema::check(&parsed)

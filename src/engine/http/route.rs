@@ -6,6 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
+use super::super::live::Address;
 use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
 use super::refusal::Refusal;
 use crate::twin::id::{IdError, PolicyId, ThingId, is_key};
@@ -19,7 +20,9 @@ pub enum Route {
     CheckPermissions,
     Things,
     Thing(ThingId, ThingPlace),
-    Message,
+    Message(Address),
+    /// Below `inbox` or `outbox`, and no mailbox.
+    NoMailbox,
     MigrateDefinition,
     Search,
     Count,
@@ -35,7 +38,8 @@ impl Route {
         match self {
             Self::Health | Self::Status | Self::Whoami => "GET",
             Self::CheckPermissions
-            | Self::Message
+            | Self::Message(_)
+            | Self::NoMailbox
             | Self::MigrateDefinition
             | Self::Policies
             | Self::CloudEvents => "POST",
@@ -57,6 +61,8 @@ impl Route {
 pub enum Entrance<'p> {
     /// Below `/api/2/`: needs credentials before anything else is said.
     Api(Vec<&'p str>),
+    /// `/ws/2`
+    Socket,
     Open(Route),
 }
 
@@ -75,7 +81,7 @@ pub fn entrance(path: &str) -> Result<Entrance<'_>, Refusal> {
         ["health"] | ["status", "health"] => Ok(Entrance::Open(Route::Health)),
         ["status"] => Ok(Entrance::Open(Route::Status)),
         ["overall" | "devops", ..] => Err(Refusal::Operators),
-        ["ws", "2"] => Err(Refusal::Text(400, "WebSockets are not supported by this engine")),
+        ["ws", "2"] => Ok(Entrance::Socket),
         ["api", "2", ..] => Ok(Entrance::Api(segments.split_off(2))),
         ["api" | "ws", version, ..] if unsupported(version) => {
             Err(Failure::new(404, "api.version.notsupported", format!("API version {version}: use 2")).into())
@@ -90,6 +96,11 @@ pub fn api(segments: &[&str]) -> Result<Route, Refusal> {
         [front @ .., ""] if !front.is_empty() => front,
         whole => whole,
     };
+    if let ["things", id, rest @ ..] = segments
+        && matches!(rest, ["inbox" | "outbox", ..] | ["features", _, "inbox" | "outbox", ..])
+    {
+        return message(id, rest);
+    }
     match plain {
         ["whoami"] => Ok(Route::Whoami),
         ["checkPermissions"] => Ok(Route::CheckPermissions),
@@ -104,6 +115,13 @@ pub fn api(segments: &[&str]) -> Result<Route, Refusal> {
     }
 }
 
+/// A mailbox; one without a slash behind it takes no messages, but streams them.
+fn message(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
+    let id = thing_id(&decode(id))?;
+    let path: Vec<String> = rest.iter().map(|segment| decode(segment)).collect();
+    Ok(Address::read(&id, &path).map_or(Route::NoMailbox, Route::Message))
+}
+
 fn thing(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
     let id = thing_id(&decode(id))?;
     if rest.contains(&"") {
@@ -116,11 +134,7 @@ fn thing(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
         ["attributes"] => at(ThingPart::Attributes, ["attributes"]),
         ["attributes", below @ ..] => below_of(ThingPart::Attribute, &["attributes"], below)?,
         ["features"] => at(ThingPart::Features, ["features"]),
-        ["features", feature, rest @ ..] => match rest {
-            ["inbox" | "outbox", "messages", _, ..] => return Ok(Route::Message),
-            _ => feature_place(&decode(feature), rest)?,
-        },
-        ["inbox" | "outbox", ..] => return Ok(Route::Message),
+        ["features", feature, rest @ ..] => feature_place(&decode(feature), rest)?,
         ["migrateDefinition"] => return Ok(Route::MigrateDefinition),
         _ => return Err(Refusal::NOT_FOUND),
     };
@@ -264,6 +278,7 @@ mod tests {
         match entrance(path)? {
             Entrance::Api(segments) => api(&segments),
             Entrance::Open(route) => Ok(route),
+            Entrance::Socket => panic!("{path} is no route"),
         }
     }
 

@@ -12,7 +12,10 @@ use serde_json::Value;
 
 use super::command::Caller;
 use super::enforce::Enforcer;
+use super::failure::Failure;
+use super::place::PolicyPlace;
 use super::state::State;
+use crate::twin::id::PolicyId;
 
 /// The largest policy, in UTF-16 units of its compact JSON. Source: Ditto 3.8, `ditto-limits.conf` (`100k`).
 pub const SIZE_MAX: usize = 100 * 1024;
@@ -24,6 +27,11 @@ const POLICY: &str = "policy";
 /// The enforcer of a policy that is not stored (yet).
 pub fn enforcer_of(state: &State, policy: &Value, caller: &Caller) -> Arc<Enforcer> {
     Arc::new(Enforcer::new(&state.effective(policy), caller.now))
+}
+
+/// Whether the body of a PUT could be carried out at this place, whatever is there now.
+pub fn check_body(id: &PolicyId, place: &PolicyPlace, body: &Value, now: i64) -> Result<(), Failure> {
+    shape::part(place, id, body, now).map(drop)
 }
 
 fn path(segments: &[String]) -> Vec<&str> {

@@ -57,7 +57,11 @@ fn put_new(state: &State, id: &PolicyId, command: &Command, caller: &Caller) -> 
         members.retain(|name, _| !name.starts_with('_'));
     }
     let revision = change.entry.revision;
-    Ok(Outcome { answer: Answer::created(shown, revision_tag(revision), revision), changes: vec![change] })
+    Ok(Outcome {
+        answer: Answer::created(shown, revision_tag(revision), revision),
+        changes: vec![change],
+        patch: None,
+    })
 }
 
 /// A policy that does not exist yet; its creator needs WRITE on it, unless `lockout` says otherwise.
@@ -137,7 +141,7 @@ impl Write<'_> {
         } else {
             Answer::created(body, etag, revision)
         };
-        Ok(Outcome { answer, changes: vec![change] })
+        Ok(Outcome { answer, changes: vec![change], patch: None })
     }
 
     fn delete(&self) -> Result<Outcome, Failure> {
@@ -153,7 +157,7 @@ impl Write<'_> {
             pointer.remove(&mut policy);
             self.finish(policy)?
         };
-        Ok(Outcome { answer: Answer::changed(None, revision), changes: vec![change] })
+        Ok(Outcome { answer: Answer::changed(None, revision), changes: vec![change], patch: None })
     }
 
     /// One subject alone may be given an expiry even if it was the last without. Observed on Ditto 3.8.12.

@@ -30,6 +30,18 @@ pub struct Query {
     pub wildcards: bool,
 }
 
+impl Query {
+    /// Goes on behind the page whose cursor this is, in pages of the same size.
+    pub fn turn(&mut self, cursor: &str) {
+        let paging = Options::parse(self.options.as_deref()).map(|options| options.paging);
+        let size = match paging {
+            Ok(Paging::Size(size)) => format!(",size({size})"),
+            _ => String::new(),
+        };
+        self.options = Some(format!("cursor({cursor}){size}"));
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     pub items: Vec<Value>,

@@ -45,7 +45,7 @@ pub fn create(
         members.retain(|name, _| !name.starts_with('_'));
     }
     let answer = Answer::created(shown, revision_tag(revision), revision);
-    Ok(Outcome { answer, changes: new_policy.into_iter().chain([change]).collect() })
+    Ok(Outcome { answer, changes: new_policy.into_iter().chain([change]).collect(), patch: None })
 }
 
 /// `null` stands for absent, except for the definition.

@@ -6,16 +6,18 @@ mod read;
 mod shape;
 mod write;
 
-pub use read::{read, visible};
+pub use read::{extra, read, visible};
 pub use write::write;
 
 use serde_json::Value;
 
-use super::command::{Caller, Headers};
+use super::command::{Caller, Headers, Verb};
 use super::enforce::{Enforcer, Permission};
 use super::failure::Failure;
+use super::place::ThingPlace;
 use super::time;
 use crate::rql::{Expr, Now, condition};
+use crate::twin::id::ThingId;
 
 /// The largest thing, in UTF-16 units of its compact JSON. Source: Ditto 3.8, `ditto-limits.conf` (`100k`).
 pub const SIZE_MAX: usize = 100 * 1024;
@@ -43,6 +45,27 @@ fn conditions_readable(headers: &Headers, enforcer: &Enforcer, caller: &Caller) 
             .all(|p| enforcer.unrestricted(&caller.subjects, THING, &path(p.segments()), Permission::Read))
     };
     if conditions.into_iter().all(readable) { Ok(()) } else { Err(condition_failed()) }
+}
+
+/// A condition of a message: everything it names must be readable, and it must hold.
+pub fn check_condition(
+    condition: Option<&Expr>,
+    thing: &Value,
+    enforcer: &Enforcer,
+    caller: &Caller,
+) -> Result<(), Failure> {
+    let headers = Headers { condition: condition.cloned(), ..Headers::default() };
+    conditions_readable(&headers, enforcer, caller)?;
+    condition_holds(&headers, thing, caller)
+}
+
+/// Whether the body of a write could be carried out at this place, whatever is there now.
+pub fn check_body(id: &ThingId, place: &ThingPlace, verb: Verb, body: &Value) -> Result<(), Failure> {
+    match verb {
+        Verb::Get | Verb::Delete => Ok(()),
+        Verb::Put => shape::part(place, id, body).map(drop),
+        Verb::Patch => merge::check(place, id, body).map(drop),
+    }
 }
 
 fn condition_holds(headers: &Headers, thing: &Value, caller: &Caller) -> Result<(), Failure> {

@@ -154,3 +154,13 @@ fn shown(place: &ThingPlace, mut value: Value) -> Value {
     }
     value
 }
+
+/// What a subscriber with these subjects may read of the fields an event is enriched with; `None` when that is nothing.
+pub fn extra(thing: &Value, enforcer: &Enforcer, fields: &Selector, reader: &Caller) -> Option<Value> {
+    if !enforcer.partial(&reader.subjects, THING, &[], Permission::Read) {
+        return None;
+    }
+    let readable = view(enforcer, reader, &ThingPlace::root(), thing)?;
+    let extra = selected(fields, &readable, None);
+    extra.as_object().is_some_and(|members| !members.is_empty()).then_some(extra)
+}

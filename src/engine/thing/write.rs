@@ -100,7 +100,11 @@ impl Write<'_> {
             self.check_preconditions()?;
             let entry = Entry { revision: self.revision + 1, document: None };
             let change = Change { kind: Kind::Thing, id: self.id.to_string(), entry };
-            return Ok(Outcome { answer: Answer::changed(None, self.revision + 1), changes: vec![change] });
+            return Ok(Outcome {
+                answer: Answer::changed(None, self.revision + 1),
+                changes: vec![change],
+                patch: None,
+            });
         }
         if self.current().is_none() {
             return Err(self.nothing_to_delete());
@@ -110,7 +114,7 @@ impl Write<'_> {
         self.place.pointer.remove(&mut thing);
         metadata::forget(&mut thing, self.place);
         let change = self.finish(thing, &Value::Null, caller)?;
-        Ok(Outcome { answer: Answer::changed(None, self.revision + 1), changes: vec![change] })
+        Ok(Outcome { answer: Answer::changed(None, self.revision + 1), changes: vec![change], patch: None })
     }
 
     /// The part itself, unless it is in a feature that is not there either.
@@ -146,7 +150,7 @@ impl Write<'_> {
             Some(etag) if self.current().is_none() => Answer::created(body, etag, revision),
             etag => Answer::changed(etag, revision),
         };
-        Ok(Outcome { answer, changes: vec![change] })
+        Ok(Outcome { answer, changes: vec![change], patch: None })
     }
 
     /// `if-equal` has no effect on PUT of the attributes, and a PUT of a thing must name its policy.
@@ -180,7 +184,7 @@ impl Write<'_> {
             (Some(thing), _) if !patch.is_null() => self.tag(thing, revision),
             _ => None,
         };
-        Ok(Outcome { answer: Answer::changed(etag, revision), changes: vec![change] })
+        Ok(Outcome { answer: Answer::changed(etag, revision), changes: vec![change], patch: Some(patch) })
     }
 
     fn finish(&self, mut thing: Value, written: &Value, caller: &Caller) -> Result<Change, Failure> {

@@ -45,6 +45,59 @@ pub fn reply(expected: &Value, unordered: bool, got: &Reply, base: &str) -> Opti
     }
 }
 
+/// The headers of a WebSocket frame that are compared.
+const OF_FRAMES: [&str; 11] = [
+    "correlation-id",
+    "content-type",
+    "ditto-originator",
+    "entity-revision",
+    "etag",
+    "response-required",
+    "requested-acks",
+    "ditto-weak-ack",
+    "status",
+    "timeout",
+    "channel",
+];
+
+/// Frames of a WebSocket, or events of a stream, against the recorded ones.
+pub fn sequence(expected: &[Value], got: &[Value], unordered: bool) -> Option<String> {
+    let all = || format!("expected {} got {}", Value::from(expected), Value::from(got));
+    if expected.len() != got.len() {
+        return Some(format!("{} expected, {} came: {}", expected.len(), got.len(), all()));
+    }
+    if unordered {
+        let mut rest: Vec<&Value> = got.iter().collect();
+        for expected in expected {
+            let Some(at) = rest.iter().position(|got| frame(expected, got).is_none()) else {
+                return Some(all());
+            };
+            rest.remove(at);
+        }
+        return None;
+    }
+    expected.iter().zip(got).find_map(|(expected, got)| frame(expected, got))
+}
+
+fn frame(expected: &Value, got: &Value) -> Option<String> {
+    let (Some(one), Some(other)) = (expected.as_object(), got.as_object()) else {
+        return value(expected, got, "", false);
+    };
+    let part = |frame: &Map<String, Value>| {
+        let mut rest = frame.clone();
+        let headers = rest.shift_remove("headers").unwrap_or_default();
+        (Value::Object(rest), headers)
+    };
+    let ((expected, recorded), (got, came)) = (part(one), part(other));
+    value(&expected, &got, "", false).or_else(|| {
+        OF_FRAMES.iter().find_map(|name| match (recorded.get(name), came.get(name)) {
+            (None, None) => None,
+            (Some(expected), Some(got)) => value(expected, got, &format!("/headers/{name}"), false),
+            (expected, got) => Some(format!("/headers/{name}: expected {expected:?}, got {got:?}")),
+        })
+    })
+}
+
 fn text_of(expected: &Value, header: &str) -> String {
     expected["headers"][header].as_str().unwrap_or_default().to_owned()
 }

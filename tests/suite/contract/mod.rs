@@ -4,7 +4,9 @@ mod access;
 mod compare;
 mod durability;
 pub mod engine;
+mod live;
 mod pending;
+mod streams;
 mod transcript;
 pub mod wire;
 
@@ -76,20 +78,13 @@ fn check(results: &BTreeMap<String, Vec<Difference>>, pending: &[(&str, &[usize]
 
 #[test]
 fn the_engine_answers_as_ditto_does() {
-    let plain: Vec<Transcript> = transcripts().into_iter().filter(Transcript::is_plain).collect();
+    let all: Vec<Transcript> = transcripts();
     if let Ok(url) = std::env::var("DITTO_URL") {
-        check(&replay(&plain, url.trim_end_matches('/'), true), &[]);
+        check(&replay(&all, url.trim_end_matches('/'), true), &[]);
     } else {
         let engine = Engine::in_memory();
-        check(&replay(&plain, &engine.base, false), pending::STEPS);
+        check(&replay(&all, &engine.base, false), pending::STEPS);
     }
-}
-
-#[test]
-fn only_sockets_and_streams_are_left_out() {
-    let left_out = transcripts().into_iter().filter(|transcript| !transcript.is_plain());
-    let left_out: Vec<String> = left_out.map(|transcript| transcript.scenario).collect();
-    assert_eq!(left_out, pending::STREAMS);
 }
 
 #[test]
@@ -97,8 +92,8 @@ fn what_an_engine_on_disk_answers_it_answers_after_a_restart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let before = {
         let engine = Engine::on_disk(folder.path());
-        let plain: Vec<Transcript> = transcripts().into_iter().filter(Transcript::is_plain).collect();
-        check(&replay(&plain, &engine.base, false), pending::STEPS);
+        let all: Vec<Transcript> = transcripts();
+        check(&replay(&all, &engine.base, false), pending::STEPS);
         everything(&engine)
     };
     assert!(before.len() > 10_000, "the transcripts left next to nothing behind: {before}");
@@ -142,10 +137,9 @@ fn what_the_reconciler_needs_is_not_on_the_list() {
         "errors-bodies",
         "errors-size",
     ];
-    let plain: BTreeSet<String> =
-        transcripts().into_iter().filter(Transcript::is_plain).map(|t| t.scenario).collect();
+    let all: BTreeSet<String> = transcripts().into_iter().map(|t| t.scenario).collect();
     for scenario in NEEDED {
-        assert!(plain.contains(scenario), "{scenario} is no transcript");
+        assert!(all.contains(scenario), "{scenario} is no transcript");
         assert!(pending::STEPS.iter().all(|(pending, _)| *pending != scenario), "{scenario} is on the list");
     }
 }

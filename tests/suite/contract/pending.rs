@@ -3,31 +3,9 @@
 
 /// Scenario and steps, counted from 1. A step that is not carried out shows in the revisions of later ones.
 pub const STEPS: &[(&str, &[usize])] = &[
-    // waiting for an acknowledgement of a subscriber
-    ("headers-acks", &[8, 9, 10, 13, 17, 19]),
     // keys deleted by pattern
     ("merge-regex-delete", &[3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18]),
-    // messages that wait for an answer, and what a message must look like
-    ("messages-http", &[2, 5, 6, 8, 12, 13, 14, 19, 23, 24, 27, 33, 34]),
     ("things-cloudevents", &[1, 2, 3, 4, 5]),
     // reading the past
     ("things-history", &[5, 6, 7, 8, 9, 10, 11, 12, 13, 14]),
-];
-
-/// Transcripts that need a WebSocket or an event stream, none of which is built.
-pub const STREAMS: [&str; 14] = [
-    "messages-responder",
-    "sse-errors-permissions",
-    "sse-fields-filter-extra",
-    "sse-search",
-    "sse-things",
-    "ws-acks",
-    "ws-connect-control",
-    "ws-events-filter-extra",
-    "ws-events-permissions",
-    "ws-events",
-    "ws-malformed",
-    "ws-search",
-    "ws-twin-commands",
-    "ws-unparsable-frames",
 ];

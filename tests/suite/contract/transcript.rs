@@ -1,15 +1,19 @@
 //! One recorded conversation, replayed step by step. The format is described in `tests/golden/README.md`.
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::compare;
+use super::streams::{Events, Socket};
 use super::wire::{self, Reply};
 
 /// How long a Ditto may take to update its search index.
 const INDEX_DELAY: Duration = Duration::from_secs(15);
+/// How long our engine is listened to for what should not come.
+const QUIET: Duration = Duration::from_millis(250);
 
 pub struct Transcript {
     pub scenario: String,
@@ -33,42 +37,27 @@ impl Transcript {
         Self { scenario, steps: json["steps"].as_array().expect("a scenario has steps").clone() }
     }
 
-    /// Whether it is requests and answers only: no socket, no stream, no second conversation at the same time.
-    pub fn is_plain(&self) -> bool {
-        self.steps.iter().all(|step| {
-            let request = &step["request"];
-            matches!(request["kind"].as_str(), None | Some("http" | "delay"))
-                && request.get("async").is_none()
-        })
-    }
-
     /// `patient` waits as the recording did and gives search its time; our engine needs neither.
     pub fn replay(&self, base: &str, patient: bool) -> Vec<Difference> {
-        let mut captured = BTreeMap::new();
+        let mut conversation = Conversation::new(base, patient);
         let mut differences = vec![];
         for (index, step) in self.steps.iter().enumerate() {
             let request = &step["request"];
             if let Some(millis) = request["delayMs"].as_u64().filter(|_| patient) {
                 std::thread::sleep(Duration::from_millis(millis));
             }
-            if request["kind"] == "delay" {
-                continue;
-            }
             let asked = Instant::now();
             let difference = loop {
-                let got = execute(base, request, &captured);
-                let expected = expand(&step["response"], &captured);
-                let unordered = step["unordered"] == true;
-                let difference = compare::reply(&expected, unordered, &got, base);
+                let difference = conversation.step(step);
                 let late = request["wait"] == "search" && patient && asked.elapsed() < INDEX_DELAY;
                 if difference.is_none() || !late {
-                    capture(request, &got, &mut captured);
                     break difference;
                 }
                 std::thread::sleep(Duration::from_millis(300));
             };
             if let Some(difference) = difference.filter(|_| step["quirk"] != true) {
-                let words = ["as", "method", "path"].map(|name| request[name].as_str().unwrap_or("-"));
+                let words =
+                    ["kind", "id", "as", "method", "path"].map(|name| request[name].as_str().unwrap_or("-"));
                 let text =
                     words.join(" ").chars().take(160).chain(": ".chars()).chain(difference.chars()).collect();
                 differences.push(Difference { step: index + 1, text });
@@ -78,7 +67,122 @@ impl Transcript {
     }
 }
 
-fn execute(base: &str, request: &Value, captured: &BTreeMap<String, String>) -> Reply {
+/// What a transcript has opened and remembers.
+struct Conversation<'b> {
+    base: &'b str,
+    patient: bool,
+    captured: BTreeMap<String, String>,
+    sockets: BTreeMap<String, Socket>,
+    streams: BTreeMap<String, Events>,
+    jobs: BTreeMap<String, JoinHandle<Reply>>,
+}
+
+impl<'b> Conversation<'b> {
+    fn new(base: &'b str, patient: bool) -> Self {
+        Self {
+            base,
+            patient,
+            captured: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+        }
+    }
+
+    /// Carries the step out and says what differs.
+    fn step(&mut self, step: &Value) -> Option<String> {
+        let request = &step["request"];
+        let id = request["id"].as_str().unwrap_or_default().to_owned();
+        let expected = expand(&step["response"], &self.captured);
+        let unordered = step["unordered"] == true;
+        match request["kind"].as_str().unwrap_or("http") {
+            "ws-connect" => {
+                let target = request["path"].as_str().unwrap_or("/ws/2");
+                let status = match Socket::open(self.base, target, &self.headers(request)) {
+                    Ok(socket) => {
+                        self.sockets.insert(id, socket);
+                        101
+                    }
+                    Err(status) => status,
+                };
+                compare::reply(&expected, false, &Reply { status, ..Reply::default() }, self.base)
+            }
+            "ws-send" => {
+                let text = match request["text"].as_str() {
+                    Some(text) => expand_text(text, &self.captured),
+                    None => expand(&request["json"], &self.captured).to_string(),
+                };
+                self.sockets.get_mut(&id).expect("an open socket").send(&text);
+                None
+            }
+            "ws-expect" => {
+                let expected = expected["frames"].as_array().expect("recorded frames");
+                let quiet = self.quiet(request, "frames", expected.len());
+                let got = self.sockets.get_mut(&id).expect("an open socket").expect(expected.len(), quiet);
+                compare::sequence(expected, &got, unordered)
+            }
+            "sse-expect" => {
+                let expected = expected["events"].as_array().expect("recorded events");
+                let quiet = self.quiet(request, "events", expected.len());
+                let got = self.streams.get_mut(&id).expect("an open stream").expect(expected.len(), quiet);
+                compare::sequence(expected, &got, unordered)
+            }
+            "sse-open" => {
+                let target = expand_text(request["path"].as_str().unwrap_or_default(), &self.captured);
+                let got = match Events::open(self.base, &target, &self.headers(request)) {
+                    Ok(events) => {
+                        self.streams.insert(id, events);
+                        Reply { status: 200, ..Reply::default() }
+                    }
+                    Err(reply) => reply,
+                };
+                compare::reply(&expected, unordered, &got, self.base)
+            }
+            "ws-close" => {
+                self.sockets.remove(&id);
+                None
+            }
+            "sse-close" => {
+                self.streams.remove(&id);
+                None
+            }
+            "await" => {
+                let got = self.jobs.remove(&id).expect("a request under way").join().expect("an answer");
+                compare::reply(&expected, unordered, &got, self.base)
+            }
+            "http" => self.http(request, &expected, unordered),
+            "delay" => None,
+            other => panic!("a step of the kind {other}"),
+        }
+    }
+
+    fn http(&mut self, request: &Value, expected: &Value, unordered: bool) -> Option<String> {
+        if let Some(id) = request["async"].as_str() {
+            let (base, request, captured) = (self.base.to_owned(), request.clone(), self.captured.clone());
+            let job = std::thread::spawn(move || execute(&base, &request, &captured));
+            self.jobs.insert(id.to_owned(), job);
+            return None;
+        }
+        let got = execute(self.base, request, &self.captured);
+        let difference = compare::reply(expected, unordered, &got, self.base);
+        capture(request, &got, &mut self.captured);
+        difference
+    }
+
+    /// How long to listen for what should not come; `None` when the step waits for something that does.
+    fn quiet(&self, request: &Value, what: &str, expected: usize) -> Option<Duration> {
+        let wanted = request[what].as_u64().unwrap_or_default();
+        let within = Duration::from_millis(request["within"].as_u64().unwrap_or_default());
+        let within = if self.patient { within } else { within.min(QUIET) };
+        (wanted == 0 || wanted > expected as u64).then_some(within)
+    }
+
+    fn headers(&self, request: &Value) -> Vec<(String, String)> {
+        headers(request, &self.captured)
+    }
+}
+
+fn headers(request: &Value, captured: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let text = |value: &Value| expand(value, captured).as_str().unwrap_or_default().to_owned();
     let mut headers: Vec<(String, String)> = vec![];
     for (name, value) in request["headers"].as_object().into_iter().flatten() {
@@ -88,6 +192,12 @@ fn execute(base: &str, request: &Value, captured: &BTreeMap<String, String>) -> 
         let subjects: Vec<String> = users.split('+').map(|user| format!("nginx:{user}")).collect();
         headers.push(("x-ditto-pre-authenticated".to_owned(), subjects.join(",")));
     }
+    headers
+}
+
+fn execute(base: &str, request: &Value, captured: &BTreeMap<String, String>) -> Reply {
+    let text = |value: &Value| expand(value, captured).as_str().unwrap_or_default().to_owned();
+    let headers = headers(request, captured);
     let body = match (request.get("rawBody"), request.get("body")) {
         (Some(raw), _) => Some(text(raw)),
         (None, Some(json)) => Some(expand(json, captured).to_string()),

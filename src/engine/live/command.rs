@@ -1,0 +1,441 @@
+//! One envelope of a client: what it asks for, and the envelopes that answer it.
+//! Source: Ditto 3.8, `DittoProtocolAdapter.java`, `StreamingSessionActor.java`. Which headers an error carries was
+//! observed on Ditto 3.8.12: it depends on how far the envelope was understood.
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use futures::future::BoxFuture;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value, json};
+
+use super::super::command::{Answer, Caller, Command, Target, Verb};
+use super::super::failure::Failure;
+use super::super::fields::Selector;
+use super::super::http::Server;
+use super::super::http::handle::now;
+use super::super::http::refusal::Refusal;
+use super::super::http::request::{PATIENCE_MAX, Request, condition};
+use super::super::http::route::{self, Route};
+use super::super::precondition::Tags;
+use super::super::state::Kind;
+use super::super::{policy, thing};
+use super::acks::{self, Ack, Requested, Twin};
+use super::event::Cause;
+use super::hub::Subscriber;
+use super::message::{self, Address, Draft};
+use super::payload::Payload;
+use super::protocol::{self, Channel, Criterion, Envelope, Group, Topic};
+use crate::twin::id::{PolicyId, ThingId};
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// The envelopes that answer one.
+pub enum Answered {
+    Now(Vec<Value>),
+    /// Somebody else has to speak first.
+    Later(BoxFuture<'static, Option<Value>>),
+    /// The session's searches answer it.
+    Search(String, Box<Envelope>),
+}
+
+impl Answered {
+    fn nothing() -> Self {
+        Self::Now(vec![])
+    }
+}
+
+/// An envelope whose headers and topic are understood.
+struct Ask {
+    envelope: Envelope,
+    topic: Topic,
+    request: Request,
+    requested: Requested,
+    cause: Cause,
+    caller: Caller,
+}
+
+/// Carries out what the frame asks for, as the subscriber.
+pub async fn answer(server: &Arc<Server>, subscriber: &Subscriber, frame: &str) -> Answered {
+    let ask = match read(subscriber, frame) {
+        Ok(ask) => ask,
+        Err(error) => return Answered::Now(vec![error]),
+    };
+    let answered = match &ask.topic.criterion {
+        Criterion::Command(_) if ask.topic.channel == Channel::Live => {
+            Err(not_built(&ask, "the live channel"))
+        }
+        Criterion::Command(action) => {
+            let action = action.clone();
+            command(server, ask, &action).await
+        }
+        Criterion::Message(_) => send(server, ask),
+        Criterion::Ack(label) => acknowledge(server, subscriber, &ask, label.as_deref()),
+        Criterion::Search(action) => Ok(Answered::Search(action.clone(), Box::new(ask.envelope))),
+        Criterion::Errors => Ok(Answered::nothing()),
+        Criterion::Event if ask.envelope.revision.is_none() => {
+            Err(ask.misread(&Failure::missing_field("revision")))
+        }
+        Criterion::Event => Err(not_built(&ask, "an event sent by a client")),
+        Criterion::Other => Err(not_built(&ask, "this topic")),
+    };
+    answered.unwrap_or_else(|error| Answered::Now(vec![error]))
+}
+
+fn not_built(ask: &Ask, what: &str) -> Value {
+    ask.misread(&Failure::not_built(what))
+}
+
+fn unknown(failure: &Failure) -> Value {
+    protocol::error(protocol::UNKNOWN, json!({}), failure)
+}
+
+fn read(subscriber: &Subscriber, frame: &str) -> Result<Ask, Value> {
+    let envelope = Envelope::parse(frame).map_err(|failure| unknown(&failure))?;
+    let request = as_request(&envelope).map_err(|failure| unknown(&failure))?;
+    let requested = understood(&request).map_err(|failure| unknown(&failure))?;
+    let cause = Cause { session: Some(subscriber.id), ..request.cause(requested.custom()) };
+    let identified = |failure| {
+        protocol::error(protocol::UNKNOWN, json!({"correlation-id": cause.correlation_id}), &failure)
+    };
+    let topic = Topic::parse(&envelope.topic).ok_or_else(|| {
+        identified(Failure::new(
+            400,
+            "protocoladapter:unknown.topicpath",
+            "the topic is none this engine knows",
+        ))
+    })?;
+    if envelope.path.contains("//") {
+        return Err(identified(Failure::new(
+            400,
+            "json.pointer.invalid",
+            "a path must not hold two slashes in a row",
+        )));
+    }
+    let caller = Caller { subjects: subscriber.subjects.clone(), now: now() };
+    Ok(Ask { envelope, topic, request, requested, cause, caller })
+}
+
+/// The headers that must make sense in every envelope.
+fn understood(request: &Request) -> Result<Requested, Failure> {
+    request.patience(Duration::ZERO, Duration::MAX)?;
+    request.response_required()?;
+    Requested::read(request.header("requested-acks").as_deref())
+}
+
+/// The headers as those of a request by HTTP, so that both are read the same way.
+fn as_request(envelope: &Envelope) -> Result<Request, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &envelope.headers {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Null => continue,
+            other => other.to_string(),
+        };
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&text)) else {
+            return Err(Failure::new(400, "header.invalid", "a header has characters no header has"));
+        };
+        headers.insert(name, value);
+    }
+    let correlation_id = envelope.header("correlation-id");
+    let correlation_id = correlation_id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    let fields = envelope.fields.iter().map(|fields| ("fields".to_owned(), fields.clone()));
+    Ok(Request { path: String::new(), parameters: fields.collect(), headers, correlation_id })
+}
+
+impl Ask {
+    fn echoed(&self) -> Map<String, Value> {
+        let mut headers = Map::from_iter([("correlation-id".to_owned(), json!(self.cause.correlation_id))]);
+        if let Some(timeout) = &self.cause.timeout {
+            headers.insert("timeout".to_owned(), json!(timeout));
+        }
+        headers
+    }
+
+    /// The error of an envelope that is no command.
+    fn misread(&self, failure: &Failure) -> Value {
+        protocol::error(&self.topic.of("errors"), Value::Object(self.echoed()), failure)
+    }
+
+    /// The error of a command that was tried.
+    fn refused(&self, failure: &Failure) -> Value {
+        let mut headers = self.echoed();
+        headers.insert("ditto-originator".to_owned(), json!(self.originator()));
+        if let Some(etag) = &failure.etag {
+            headers.insert("etag".to_owned(), json!(etag));
+        }
+        protocol::error(&self.topic.of("errors"), Value::Object(headers), failure)
+    }
+
+    fn originator(&self) -> &str {
+        self.caller.subjects.first().map_or("", String::as_str)
+    }
+
+    fn path(&self) -> &str {
+        if self.envelope.path.is_empty() { "/" } else { &self.envelope.path }
+    }
+
+    fn response(&self, action: &str, answer: &Answer) -> Value {
+        let mut headers = self.echoed();
+        let content_type = if action == "merge" { MERGE_PATCH } else { "application/json" };
+        let values = [
+            ("ditto-originator", Some(json!(self.originator()))),
+            ("response-required", Some(json!(false))),
+            ("content-type", Some(json!(content_type))),
+            ("entity-revision", answer.revision.map(Value::from)),
+            ("etag", answer.etag.clone().map(Value::from)),
+            ("ditto-metadata", answer.metadata.clone()),
+            // an empty list is passed on, as Ditto does
+            (
+                "requested-acks",
+                self.envelope.headers.get("requested-acks").filter(|acks| **acks == json!([])).cloned(),
+            ),
+        ];
+        headers.extend(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let topic = self.topic.of(&format!("commands/{action}"));
+        let mut response = json!({"topic": topic, "headers": headers, "path": self.path()});
+        if let Some(value) = &answer.body {
+            response["value"] = value.clone();
+        }
+        response["status"] = json!(answer.status);
+        response
+    }
+
+    fn acks(&self, acks: &[Ack]) -> Value {
+        let mut headers = self.echoed();
+        headers.insert("response-required".to_owned(), json!(false));
+        headers.insert("content-type".to_owned(), json!("application/json"));
+        let (status, value) = acks::together(acks);
+        json!({"topic": self.topic.of("acks"), "headers": headers, "path": "/", "value": value, "status": status})
+    }
+}
+
+async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered, Value> {
+    if ask.topic.group == Group::Things && ask.topic.namespace == "_" && ask.topic.name == "_" {
+        return many(server, &ask, action);
+    }
+    let target = target(&ask)?;
+    let verb = match action {
+        "retrieve" => Verb::Get,
+        "create" | "modify" => Verb::Put,
+        "merge" => Verb::Patch,
+        "delete" => Verb::Delete,
+        _ => return Err(not_built(&ask, "migrating a definition")),
+    };
+    let waits = check(&ask, action, verb, &target).map_err(|failure| ask.misread(&failure))?;
+    let body =
+        ask.envelope.value.clone().filter(|_| matches!(verb, Verb::Put | Verb::Patch)).unwrap_or_default();
+    let mut headers = ask.request.command_headers().map_err(|failure| ask.refused(&failure))?;
+    if action == "create" {
+        headers.preconditions.if_none_match = Some(Tags::Any);
+    }
+    let named = body.get("policyId").is_some();
+    let command = Command { target, verb, body, headers };
+    let wait = match &command.target {
+        Target::Thing(id, _) if waits && !ask.cause.acks.is_empty() => {
+            let wait = server.core.hub.acks.open(id.as_str(), &ask.cause.correlation_id);
+            Some(wait.map_err(|failure| ask.refused(&failure))?)
+        }
+        _ => None,
+    };
+    let answer = server.core.execute(&command, &ask.caller, &ask.cause).await;
+    if !waits {
+        return Ok(Answered::nothing());
+    }
+    let answer = answer.map_err(|failure| match action {
+        "create" if failure.status == 412 => ask.refused(&exists(&command.target, named)),
+        _ => ask.refused(&failure),
+    })?;
+    if ask.requested.is_plain() {
+        let created = answer.created && ask.path() == "/";
+        return Ok(Answered::Now(vec![ask.response(if created { "create" } else { action }, &answer)]));
+    }
+    Ok(Answered::Later(Box::pin(async move {
+        let twin = Twin { answer: &answer, cause: &ask.cause, originator: ask.originator(), location: None };
+        let patience = ask.request.patience(acks::PATIENCE, PATIENCE_MAX).unwrap_or(acks::PATIENCE);
+        let acks = acks::collect(&ask.requested, twin, wait, patience).await;
+        Some(ask.acks(&acks))
+    })))
+}
+
+/// A create of what is there. Without a `policyId`, Ditto stumbles over the policy first.
+fn exists(target: &Target, named: bool) -> Failure {
+    match target {
+        Target::Thing(..) if named => Failure::new(409, "things:thing.conflict", "the thing exists already"),
+        Target::Thing(..) => {
+            Failure::new(400, "things:thing.notcreatable", "the thing exists already, and so does its policy")
+        }
+        Target::Policy(..) => Failure::new(409, "policies:policy.conflict", "the policy exists already"),
+    }
+}
+
+/// What a command names. The path of the envelope is read as that of a request.
+fn target(ask: &Ask) -> Result<Target, Value> {
+    let id = ask.topic.entity();
+    let path = ask.path().strip_prefix('/').unwrap_or(ask.path());
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let collection = match ask.topic.group {
+        Group::Things => ThingId::parse(&id).map(|_| "things").map_err(|error| ("things", error)),
+        Group::Policies => PolicyId::parse(&id).map(|_| "policies").map_err(|error| ("policies", error)),
+    };
+    let collection = collection.map_err(|(kind, error)| {
+        unknown(&Failure::new(400, format!("{kind}:id.invalid"), format!("`{id}`: {error}")))
+    })?;
+    let below: Vec<String> = match ask.topic.group {
+        _ if path.is_empty() => vec![],
+        Group::Things => path.split('/').map(encode).collect(),
+        Group::Policies => path.split('/').map(str::to_owned).collect(),
+    };
+    let id = encode(&id);
+    let segments: Vec<&str> = [collection, &id].into_iter().chain(below.iter().map(String::as_str)).collect();
+    match route::api(&segments) {
+        Ok(Route::Thing(id, place)) => Ok(Target::Thing(id, place)),
+        Ok(Route::Policy(id, place)) => Ok(Target::Policy(id, place)),
+        Err(Refusal::Failure(failure)) => Err(ask.misread(&failure)),
+        _ => {
+            let message = format!("`{}` is no part of a thing or policy", ask.path());
+            Err(unknown(&Failure::new(400, "protocoladapter:unknown.path", message)))
+        }
+    }
+}
+
+/// What is wrong with a command whatever the state; `true` when an answer is waited for.
+fn check(ask: &Ask, action: &str, verb: Verb, target: &Target) -> Result<bool, Failure> {
+    if action == "create" && ask.path() != "/" {
+        return Err(Failure::new(
+            400,
+            "protocoladapter:unknown.topicpath",
+            "only whole things and policies are created",
+        ));
+    }
+    if verb == Verb::Patch && ask.envelope.header("content-type") != Some(MERGE_PATCH) {
+        return Err(Failure::new(
+            415,
+            "mediatype.unsupported",
+            format!("the content-type of a merge is {MERGE_PATCH}"),
+        ));
+    }
+    if matches!(verb, Verb::Put | Verb::Patch) {
+        let value =
+            ask.envelope.value.as_ref().ok_or_else(|| Failure::bad_json("the field `value` is missing"))?;
+        let checked = match target {
+            Target::Thing(id, place) => thing::check_body(id, place, verb, value),
+            Target::Policy(id, place) => policy::check_body(id, place, value, ask.caller.now),
+        };
+        checked.map_err(|failure| match failure.error.as_ref() {
+            "json.invalid" => Failure { error: "json.format.invalid".into(), ..failure },
+            _ => failure,
+        })?;
+    }
+    let required = ask.request.response_required()?;
+    if required == Some(false) && !ask.requested.is_empty() {
+        return Err(Failure::bad_header(
+            "response-required",
+            "acknowledgements cannot be requested without an answer",
+        ));
+    }
+    ask.request.waits(verb)
+}
+
+/// Several things at once: `{"thingIds": […]}`; what is not there or not readable is left out.
+fn many(server: &Arc<Server>, ask: &Ask, action: &str) -> Result<Answered, Value> {
+    if action != "retrieve" {
+        let failure = Failure::new(400, "things:id.invalid", "only a retrieve names several things");
+        return Err(unknown(&failure));
+    }
+    let ids = ask.envelope.value.as_ref().and_then(|value| value["thingIds"].as_array());
+    let ids = ids.ok_or_else(|| ask.misread(&Failure::missing_field("thingIds")))?;
+    let fields = ask.envelope.fields.as_deref().map(Selector::parse).transpose();
+    let fields = fields.map_err(|failure| ask.misread(&failure))?;
+    let state = server.core.state.read();
+    let found = ids.iter().filter_map(|id| state.get(Kind::Thing, id.as_str()?));
+    let shown = found.filter_map(|thing| thing::visible(&state, thing, fields.as_ref(), &ask.caller, true));
+    let answer = Answer::found(Value::Array(shown.collect()), None, None);
+    Ok(Answered::Now(vec![ask.response(action, &answer)]))
+}
+
+/// A message, or the answer to one.
+fn send(server: &Arc<Server>, ask: Ask) -> Result<Answered, Value> {
+    let id = ThingId::parse(&ask.topic.entity())
+        .map_err(|error| unknown(&Failure::new(400, "things:id.invalid", error.to_string())))?;
+    let path: Vec<String> = ask.path().split('/').skip(1).map(str::to_owned).collect();
+    let address = Address::read(&id, &path).filter(|address| message::is_message_subject(address.subject()));
+    let address = address.ok_or_else(|| {
+        unknown(&Failure::new(
+            400,
+            "protocoladapter:unknown.path",
+            "a message goes to `/inbox/messages/<subject>`",
+        ))
+    })?;
+    let content_type = ask.envelope.header("content-type").map(str::to_owned);
+    let payload = Payload::of_value(content_type, ask.envelope.value.clone());
+    let payload = payload.map_err(|failure| ask.misread(&failure))?;
+    if let Some(status) = ask.envelope.status {
+        let reply = message::Reply { status, payload };
+        server.core.hub.replies.tell(id.as_str(), &ask.cause.correlation_id, reply);
+        return Ok(Answered::nothing());
+    }
+    let patience = ask.request.patience(message::PATIENCE, message::PATIENCE_MAX);
+    let patience = patience.map_err(|failure| ask.misread(&failure))?;
+    let required = ask.request.response_required().map_err(|failure| ask.misread(&failure))?;
+    let waits = required.unwrap_or(true) && !patience.is_zero();
+    let condition = ask.request.setting("condition").map(|text| condition(&text)).transpose();
+    let condition = condition.map_err(|failure| ask.misread(&failure))?;
+    let draft =
+        Draft { address, payload, cause: ask.cause.clone(), patience: waits.then_some(patience), condition };
+    let server = Arc::clone(server);
+    Ok(Answered::Later(Box::pin(async move {
+        match message::deliver(&server.core, draft, &ask.caller).await {
+            Ok(reply) => reply.map(|reply| replied(&ask, reply)),
+            Err(failure) => waits.then(|| ask.refused(&failure)),
+        }
+    })))
+}
+
+fn replied(ask: &Ask, reply: message::Reply) -> Value {
+    let mut headers = ask.echoed();
+    headers.insert("channel".to_owned(), json!("live"));
+    headers.insert("response-required".to_owned(), json!(false));
+    if let Some(content_type) = reply.payload.content_type {
+        headers.insert("content-type".to_owned(), json!(content_type));
+    }
+    let mut frame = json!({"topic": ask.envelope.topic, "headers": headers, "path": ask.path()});
+    if let Some(value) = reply.payload.value {
+        frame["value"] = value;
+    }
+    frame["status"] = json!(reply.status);
+    frame
+}
+
+/// The acknowledgement of an event the session got.
+fn acknowledge(
+    server: &Arc<Server>,
+    subscriber: &Subscriber,
+    ask: &Ask,
+    label: Option<&str>,
+) -> Result<Answered, Value> {
+    let identified = |failure| {
+        protocol::error(protocol::UNKNOWN, json!({"correlation-id": ask.cause.correlation_id}), &failure)
+    };
+    let Some(label) = label.filter(|label| acks::is_label(label)) else {
+        return Err(identified(Failure::new(
+            400,
+            "acknowledgement:label.invalid",
+            "the topic ends in a label",
+        )));
+    };
+    if !subscriber.declared.iter().any(|declared| declared == label) {
+        let message = format!("declare `{label}` in the query parameter `declared-acks` of the WebSocket");
+        return Err(identified(Failure::new(400, "acknowledgement:label.not.declared", message)));
+    }
+    let Some(status) = ask.envelope.status else {
+        return Err(identified(Failure::missing_field("status")));
+    };
+    let mut ack = Ack::of(label, status, ask.envelope.value.clone(), &ask.cause.correlation_id);
+    if let Some(content_type) = ask.envelope.headers.get("content-type") {
+        ack.headers.insert("content-type".to_owned(), content_type.clone());
+    }
+    server.core.hub.acks.tell(&ask.topic.entity(), &ask.cause.correlation_id, ack);
+    Ok(Answered::nothing())
+}

@@ -1,0 +1,282 @@
+//! Messages to and from things: handed to those who listen now, never stored.
+//! Source: Ditto 3.8, `MessagesRoute.java`, `LiveSignalEnforcement.java`.
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::super::command::Caller;
+use super::super::core::Core;
+use super::super::enforce::{Enforcer, Permission};
+use super::super::failure::Failure;
+use super::super::http::handle::Asked;
+use super::super::http::request;
+use super::super::place::ThingPart;
+use super::super::state::{Document, Kind};
+use super::super::{thing, time};
+use super::event::Cause;
+use super::payload::Payload;
+use crate::rql::Expr;
+use crate::twin::id::{ThingId, is_subject};
+
+const MESSAGE: &str = "message";
+const CLAIM: &str = "claim";
+const CHANNEL: HeaderName = HeaderName::from_static("channel");
+/// Source: Ditto 3.8, `ditto.gateway.message`.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE_MAX: Duration = Duration::from_mins(1);
+/// Source: Ditto 3.8, `ditto.gateway.claim-message`.
+const CLAIM_PATIENCE: Duration = Duration::from_mins(1);
+const CLAIM_PATIENCE_MAX: Duration = Duration::from_mins(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    To,
+    From,
+}
+
+impl Direction {
+    fn mailbox(self) -> &'static str {
+        match self {
+            Self::To => "inbox",
+            Self::From => "outbox",
+        }
+    }
+}
+
+/// A mailbox of a thing or feature, and what a message there is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Address {
+    pub thing: ThingId,
+    pub feature: Option<String>,
+    pub direction: Direction,
+    /// Slashes included; `None` in streams of every subject.
+    pub subject: Option<String>,
+    /// Asks a thing for rights, and so needs none.
+    pub claim: bool,
+}
+
+impl Address {
+    /// Reads `[features/<id>/](inbox|outbox)/messages[/<subject>]` or `inbox/claim`, decoded; `None` for anything else.
+    pub fn read(thing: &ThingId, path: &[String]) -> Option<Self> {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let (feature, rest) = match path.as_slice() {
+            ["features", id, rest @ ..] => (Some((*id).to_owned()), rest),
+            rest => (None, rest),
+        };
+        let at = |direction, subject| {
+            Some(Self { thing: thing.clone(), feature: feature.clone(), direction, subject, claim: false })
+        };
+        match rest {
+            ["inbox", "claim"] if feature.is_none() => {
+                at(Direction::To, Some(CLAIM.to_owned())).map(|address| Self { claim: true, ..address })
+            }
+            [mailbox @ ("inbox" | "outbox"), "messages", subject @ ..] => {
+                let direction = if *mailbox == "inbox" { Direction::To } else { Direction::From };
+                at(direction, (!subject.is_empty()).then(|| subject.join("/")))
+            }
+            _ => None,
+        }
+    }
+
+    pub fn subject(&self) -> &str {
+        self.subject.as_deref().unwrap_or_default()
+    }
+
+    /// As the Ditto Protocol writes it.
+    pub fn path(&self) -> String {
+        let feature = self.feature.as_ref().map(|id| format!("/features/{id}")).unwrap_or_default();
+        format!("{feature}/{}/messages/{}", self.direction.mailbox(), self.subject())
+    }
+
+    /// Whether `self` is this mailbox, or names one of its subjects.
+    pub fn is_within(&self, stream: &Self) -> bool {
+        self.thing == stream.thing
+            && self.feature == stream.feature
+            && self.direction == stream.direction
+            && stream.subject.as_ref().is_none_or(|subject| self.subject.as_ref() == Some(subject))
+    }
+
+    fn resource(&self) -> Vec<String> {
+        self.path().split('/').skip(1).map(str::to_owned).collect()
+    }
+}
+
+pub struct Message {
+    pub address: Address,
+    pub payload: Payload,
+    pub cause: Cause,
+    pub originator: String,
+    /// How long an answer is waited for; `None` when it is not.
+    pub patience: Option<Duration>,
+    pub at: i64,
+    /// The thing as it is now, for extra fields.
+    pub thing: Option<Document>,
+    pub enforcer: Option<Arc<Enforcer>>,
+}
+
+impl Message {
+    /// Who receives a message needs READ on all of its path, with one of its subjects.
+    pub fn readable(&self, subjects: &[String]) -> bool {
+        let resource = self.address.resource();
+        let path: Vec<&str> = resource.iter().map(String::as_str).collect();
+        self.enforcer.as_ref().is_some_and(|enforcer| {
+            subjects.iter().any(|subject| {
+                enforcer.unrestricted(std::slice::from_ref(subject), MESSAGE, &path, Permission::Read)
+            })
+        })
+    }
+
+    pub fn topic(&self) -> String {
+        let id = &self.address.thing;
+        format!("{}/{}/things/live/messages/{}", id.namespace(), id.name(), self.address.subject())
+    }
+
+    pub fn envelope(&self, extra: Option<Value>) -> Value {
+        let address = &self.address;
+        let direction = if address.direction == Direction::To { "TO" } else { "FROM" };
+        let patience = self.patience.unwrap_or_default();
+        let shown = match patience.subsec_millis() {
+            0 => patience.as_secs().to_string(),
+            _ => format!("{}ms", patience.as_millis()),
+        };
+        let mut headers = json!({
+            "channel": "live",
+            "timeout": shown,
+            "response-required": self.patience.is_some(),
+            "ditto-originator": self.originator,
+            "ditto-message-direction": direction,
+            "ditto-message-subject": address.subject(),
+            "ditto-message-thing-id": address.thing.as_str(),
+            "correlation-id": self.cause.correlation_id,
+            "timestamp": time::print(self.at),
+            "version": 2,
+        });
+        if self.patience.is_none() {
+            headers["requested-acks"] = json!([]);
+        }
+        if let Some(feature) = &address.feature {
+            headers["ditto-message-feature-id"] = json!(feature);
+        }
+        if let Some(content_type) = &self.payload.content_type {
+            headers["content-type"] = json!(content_type);
+        }
+        let mut envelope = json!({"topic": self.topic(), "headers": headers, "path": address.path()});
+        if let Some(value) = &self.payload.value {
+            envelope["value"] = value.clone();
+        }
+        if let Some(extra) = extra {
+            envelope["extra"] = extra;
+        }
+        envelope
+    }
+}
+
+/// The answer of a subscriber.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub payload: Payload,
+}
+
+/// A message on its way, before anybody looked at the thing.
+pub struct Draft {
+    pub address: Address,
+    pub payload: Payload,
+    pub cause: Cause,
+    pub patience: Option<Duration>,
+    pub condition: Option<Expr>,
+}
+
+/// Checks the sender's rights and the condition, and sends; answers what a subscriber answers.
+pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Option<Reply>, Failure> {
+    let Draft { address, payload, cause, patience, condition } = draft;
+    let (document, enforcer) = {
+        let state = core.state.read();
+        let document = state.get(Kind::Thing, address.thing.as_str()).cloned();
+        let policy = document.as_ref().and_then(|thing| thing["policyId"].as_str());
+        let enforcer = policy.and_then(|policy| state.enforcer(policy, caller.now));
+        (document, enforcer)
+    };
+    if !address.claim {
+        let (Some(document), Some(enforcer)) = (&document, &enforcer) else {
+            return Err(ThingPart::Thing.not_found());
+        };
+        let resource = address.resource();
+        let path: Vec<&str> = resource.iter().map(String::as_str).collect();
+        if !enforcer.unrestricted(&caller.subjects, MESSAGE, &path, Permission::Write) {
+            return Err(Failure::new(403, "messages:send.notallowed", "WRITE is missing on this message"));
+        }
+        thing::check_condition(condition.as_ref(), document, enforcer, caller)?;
+    }
+    let wait = match patience {
+        Some(_) => Some(core.hub.replies.open(address.thing.as_str(), &cause.correlation_id)?),
+        None => None,
+    };
+    let originator = caller.subjects.first().cloned().unwrap_or_default();
+    let at = caller.now;
+    core.hub.send(Message { address, payload, cause, originator, patience, at, thing: document, enforcer });
+    let (Some(mut wait), Some(patience)) = (wait, patience) else { return Ok(None) };
+    match timeout(patience, wait.word()).await {
+        Ok(Some(reply)) => Ok(Some(reply)),
+        _ => Err(Failure::new(408, "command.timeout", "nobody answered the message in time")),
+    }
+}
+
+/// POST of a message. What waits for no answer is accepted whatever becomes of it, as in Ditto 3.8.
+pub async fn post(core: &Core, address: Address, asked: &Asked<'_>) -> Result<Response, Failure> {
+    let Asked { request, body, caller, .. } = asked;
+    if !is_message_subject(address.subject()) {
+        return Err(Failure::new(
+            400,
+            "messages:subject.invalid",
+            "a message needs a subject after `messages/`",
+        ));
+    }
+    let (default, most) =
+        if address.claim { (CLAIM_PATIENCE, CLAIM_PATIENCE_MAX) } else { (PATIENCE, PATIENCE_MAX) };
+    let patience = request.patience(default, most)?;
+    let payload = Payload::of_bytes(request.header("content-type"), body)?;
+    let required = request.response_required()?;
+    if required == Some(true) && patience.is_zero() {
+        return Ok(live(Err(Failure::bad_header("timeout", "0 leaves no time for the answer"))));
+    }
+    let waits = required.unwrap_or(!patience.is_zero());
+    let cause = request.cause(vec![]);
+    let condition = request.setting("condition").map(|text| request::condition(&text)).transpose();
+    let draft = |condition| Draft { address, payload, cause, patience: waits.then_some(patience), condition };
+    let delivered = match condition {
+        Ok(condition) => deliver(core, draft(condition), caller).await,
+        Err(failure) => Err(failure),
+    };
+    if waits { Ok(live(delivered)) } else { Ok(StatusCode::ACCEPTED.into_response()) }
+}
+
+pub fn is_message_subject(subject: &str) -> bool {
+    !subject.is_empty() && (is_subject(subject) || subject.chars().all(|c| c > '\u{1f}'))
+}
+
+/// What a device answered, passed on. A 502 would look like a fault of the engine and becomes 200, as in Ditto.
+fn live(delivered: Result<Option<Reply>, Failure>) -> Response {
+    let mut response = match delivered {
+        Ok(Some(reply)) => {
+            let status = if reply.status == 502 { 200 } else { reply.status };
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            let body = if status == StatusCode::NO_CONTENT { vec![] } else { reply.payload.bytes() };
+            let mut response = (status, body).into_response();
+            response.headers_mut().remove(header::CONTENT_TYPE);
+            let content_type = reply.payload.content_type.filter(|_| status != StatusCode::NO_CONTENT);
+            if let Some(value) = content_type.and_then(|text| HeaderValue::from_str(&text).ok()) {
+                response.headers_mut().insert(header::CONTENT_TYPE, value);
+            }
+            response
+        }
+        Ok(None) => StatusCode::ACCEPTED.into_response(),
+        Err(failure) => super::super::http::refusal::Refusal::from(failure).into_response(),
+    };
+    response.headers_mut().insert(CHANNEL, HeaderValue::from_static("live"));
+    response
+}
