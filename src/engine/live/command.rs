@@ -1,34 +1,27 @@
-//! One envelope of a client: what it asks for, and the envelopes that answer it.
-//! Source: Ditto 3.8, `DittoProtocolAdapter.java`, `StreamingSessionActor.java`. Which headers an error carries was
-//! observed on Ditto 3.8.12: it depends on how far the envelope was understood.
+//! Carries out one envelope of a client. Source: Ditto 3.8, `DittoProtocolAdapter.java`, `StreamingSessionActor.java`.
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use futures::future::BoxFuture;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::super::command::{Answer, Caller, Command, Target, Verb};
+use super::super::command::{Answer, Command, Target, Verb};
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::http::Server;
-use super::super::http::handle::now;
 use super::super::http::refusal::Refusal;
-use super::super::http::request::{PATIENCE_MAX, Request, condition};
+use super::super::http::request::{PATIENCE_MAX, condition};
 use super::super::http::route::{self, Route};
 use super::super::precondition::Tags;
 use super::super::state::Kind;
 use super::super::{policy, thing};
-use super::acks::{self, Ack, Requested, Twin};
-use super::event::Cause;
+use super::acks::{self, Ack, Twin};
+use super::ask::{Ask, MERGE_PATCH, read, unknown};
 use super::hub::Subscriber;
 use super::message::{self, Address, Draft};
 use super::payload::Payload;
-use super::protocol::{self, Channel, Criterion, Envelope, Group, Topic};
+use super::protocol::{self, Channel, Criterion, Envelope, Group};
 use crate::twin::id::{PolicyId, ThingId};
-
-const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// The envelopes that answer one.
 pub enum Answered {
@@ -43,16 +36,6 @@ impl Answered {
     fn nothing() -> Self {
         Self::Now(vec![])
     }
-}
-
-/// An envelope whose headers and topic are understood.
-struct Ask {
-    envelope: Envelope,
-    topic: Topic,
-    request: Request,
-    requested: Requested,
-    cause: Cause,
-    caller: Caller,
 }
 
 /// Carries out what the frame asks for, as the subscriber.
@@ -84,131 +67,6 @@ pub async fn answer(server: &Arc<Server>, subscriber: &Subscriber, frame: &str) 
 
 fn not_built(ask: &Ask, what: &str) -> Value {
     ask.misread(&Failure::not_built(what))
-}
-
-fn unknown(failure: &Failure) -> Value {
-    protocol::error(protocol::UNKNOWN, json!({}), failure)
-}
-
-fn read(subscriber: &Subscriber, frame: &str) -> Result<Ask, Value> {
-    let envelope = Envelope::parse(frame).map_err(|failure| unknown(&failure))?;
-    let request = as_request(&envelope).map_err(|failure| unknown(&failure))?;
-    let requested = understood(&request).map_err(|failure| unknown(&failure))?;
-    let cause = Cause { session: Some(subscriber.id), ..request.cause(requested.custom()) };
-    let identified = |failure| {
-        protocol::error(protocol::UNKNOWN, json!({"correlation-id": cause.correlation_id}), &failure)
-    };
-    let topic = Topic::parse(&envelope.topic).ok_or_else(|| {
-        identified(Failure::new(
-            400,
-            "protocoladapter:unknown.topicpath",
-            "the topic is none this engine knows",
-        ))
-    })?;
-    if envelope.path.contains("//") {
-        return Err(identified(Failure::new(
-            400,
-            "json.pointer.invalid",
-            "a path must not hold two slashes in a row",
-        )));
-    }
-    let caller = Caller { subjects: subscriber.subjects.clone(), now: now() };
-    Ok(Ask { envelope, topic, request, requested, cause, caller })
-}
-
-/// The headers that must make sense in every envelope.
-fn understood(request: &Request) -> Result<Requested, Failure> {
-    request.patience(Duration::ZERO, Duration::MAX)?;
-    request.response_required()?;
-    Requested::read(request.header("requested-acks").as_deref())
-}
-
-/// The headers as those of a request by HTTP, so that both are read the same way.
-fn as_request(envelope: &Envelope) -> Result<Request, Failure> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &envelope.headers {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Null => continue,
-            other => other.to_string(),
-        };
-        let name = HeaderName::from_bytes(name.as_bytes());
-        let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&text)) else {
-            return Err(Failure::new(400, "header.invalid", "a header has characters no header has"));
-        };
-        headers.insert(name, value);
-    }
-    let correlation_id = envelope.header("correlation-id");
-    let correlation_id = correlation_id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
-    let fields = envelope.fields.iter().map(|fields| ("fields".to_owned(), fields.clone()));
-    Ok(Request { path: String::new(), parameters: fields.collect(), headers, correlation_id })
-}
-
-impl Ask {
-    fn echoed(&self) -> Map<String, Value> {
-        let mut headers = Map::from_iter([("correlation-id".to_owned(), json!(self.cause.correlation_id))]);
-        if let Some(timeout) = &self.cause.timeout {
-            headers.insert("timeout".to_owned(), json!(timeout));
-        }
-        headers
-    }
-
-    /// The error of an envelope that is no command.
-    fn misread(&self, failure: &Failure) -> Value {
-        protocol::error(&self.topic.of("errors"), Value::Object(self.echoed()), failure)
-    }
-
-    /// The error of a command that was tried.
-    fn refused(&self, failure: &Failure) -> Value {
-        let mut headers = self.echoed();
-        headers.insert("ditto-originator".to_owned(), json!(self.originator()));
-        if let Some(etag) = &failure.etag {
-            headers.insert("etag".to_owned(), json!(etag));
-        }
-        protocol::error(&self.topic.of("errors"), Value::Object(headers), failure)
-    }
-
-    fn originator(&self) -> &str {
-        self.caller.subjects.first().map_or("", String::as_str)
-    }
-
-    fn path(&self) -> &str {
-        if self.envelope.path.is_empty() { "/" } else { &self.envelope.path }
-    }
-
-    fn response(&self, action: &str, answer: &Answer) -> Value {
-        let mut headers = self.echoed();
-        let content_type = if action == "merge" { MERGE_PATCH } else { "application/json" };
-        let values = [
-            ("ditto-originator", Some(json!(self.originator()))),
-            ("response-required", Some(json!(false))),
-            ("content-type", Some(json!(content_type))),
-            ("entity-revision", answer.revision.map(Value::from)),
-            ("etag", answer.etag.clone().map(Value::from)),
-            ("ditto-metadata", answer.metadata.clone()),
-            // an empty list is passed on, as Ditto does
-            (
-                "requested-acks",
-                self.envelope.headers.get("requested-acks").filter(|acks| **acks == json!([])).cloned(),
-            ),
-        ];
-        headers.extend(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-        let topic = self.topic.of(&format!("commands/{action}"));
-        let mut response = json!({"topic": topic, "headers": headers, "path": self.path()});
-        if let Some(value) = &answer.body {
-            response["value"] = value.clone();
-        }
-        response["status"] = json!(answer.status);
-        response
-    }
-
-    fn acks(&self, acks: &[Ack]) -> Value {
-        let mut headers = self.echoed();
-        headers.insert("response-required".to_owned(), json!(false));
-        headers.insert("content-type".to_owned(), json!("application/json"));
-        let (status, value) = acks::together(acks);
-        json!({"topic": self.topic.of("acks"), "headers": headers, "path": "/", "value": value, "status": status})
-    }
 }
 
 async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered, Value> {
@@ -372,7 +230,7 @@ fn send(server: &Arc<Server>, ask: Ask) -> Result<Answered, Value> {
     let payload = Payload::of_value(content_type, ask.envelope.value.clone());
     let payload = payload.map_err(|failure| ask.misread(&failure))?;
     if let Some(status) = ask.envelope.status {
-        let reply = message::Reply { status, payload };
+        let reply = message::Reply { status, payload, originator: ask.originator().to_owned() };
         server.core.hub.replies.tell(id.as_str(), &ask.cause.correlation_id, reply);
         return Ok(Answered::nothing());
     }
@@ -382,8 +240,14 @@ fn send(server: &Arc<Server>, ask: Ask) -> Result<Answered, Value> {
     let waits = required.unwrap_or(true) && !patience.is_zero();
     let condition = ask.request.setting("condition").map(|text| condition(&text)).transpose();
     let condition = condition.map_err(|failure| ask.misread(&failure))?;
-    let draft =
-        Draft { address, payload, cause: ask.cause.clone(), patience: waits.then_some(patience), condition };
+    let draft = Draft {
+        address,
+        payload,
+        cause: ask.cause.clone(),
+        patience: waits.then_some(patience),
+        timeout: ask.cause.timeout.clone(),
+        condition,
+    };
     let server = Arc::clone(server);
     Ok(Answered::Later(Box::pin(async move {
         match message::deliver(&server.core, draft, &ask.caller).await {
@@ -394,11 +258,15 @@ fn send(server: &Arc<Server>, ask: Ask) -> Result<Answered, Value> {
 }
 
 fn replied(ask: &Ask, reply: message::Reply) -> Value {
-    let mut headers = ask.echoed();
-    headers.insert("channel".to_owned(), json!("live"));
-    headers.insert("response-required".to_owned(), json!(false));
+    let mut headers = json!({
+        "correlation-id": ask.cause.correlation_id,
+        "ditto-originator": reply.originator,
+        "channel": "live",
+        "response-required": false,
+        "status": reply.status,
+    });
     if let Some(content_type) = reply.payload.content_type {
-        headers.insert("content-type".to_owned(), json!(content_type));
+        headers["content-type"] = json!(content_type);
     }
     let mut frame = json!({"topic": ask.envelope.topic, "headers": headers, "path": ask.path()});
     if let Some(value) = reply.payload.value {

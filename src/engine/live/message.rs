@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::super::command::Caller;
 use super::super::core::Core;
@@ -112,6 +111,8 @@ pub struct Message {
     pub originator: String,
     /// How long an answer is waited for; `None` when it is not.
     pub patience: Option<Duration>,
+    /// The time as subscribers are told it.
+    pub timeout: Option<String>,
     pub at: i64,
     /// The thing as it is now, for extra fields.
     pub thing: Option<Document>,
@@ -138,14 +139,8 @@ impl Message {
     pub fn envelope(&self, extra: Option<Value>) -> Value {
         let address = &self.address;
         let direction = if address.direction == Direction::To { "TO" } else { "FROM" };
-        let patience = self.patience.unwrap_or_default();
-        let shown = match patience.subsec_millis() {
-            0 => patience.as_secs().to_string(),
-            _ => format!("{}ms", patience.as_millis()),
-        };
         let mut headers = json!({
             "channel": "live",
-            "timeout": shown,
             "response-required": self.patience.is_some(),
             "ditto-originator": self.originator,
             "ditto-message-direction": direction,
@@ -155,6 +150,9 @@ impl Message {
             "timestamp": time::print(self.at),
             "version": 2,
         });
+        if let Some(timeout) = &self.timeout {
+            headers["timeout"] = json!(timeout);
+        }
         if self.patience.is_none() {
             headers["requested-acks"] = json!([]);
         }
@@ -180,6 +178,7 @@ impl Message {
 pub struct Reply {
     pub status: u16,
     pub payload: Payload,
+    pub originator: String,
 }
 
 /// A message on its way, before anybody looked at the thing.
@@ -188,12 +187,14 @@ pub struct Draft {
     pub payload: Payload,
     pub cause: Cause,
     pub patience: Option<Duration>,
+    /// The time as subscribers are told it.
+    pub timeout: Option<String>,
     pub condition: Option<Expr>,
 }
 
 /// Checks the sender's rights and the condition, and sends; answers what a subscriber answers.
 pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Option<Reply>, Failure> {
-    let Draft { address, payload, cause, patience, condition } = draft;
+    let Draft { address, payload, cause, patience, timeout, condition } = draft;
     let (document, enforcer) = {
         let state = core.state.read();
         let document = state.get(Kind::Thing, address.thing.as_str()).cloned();
@@ -218,9 +219,19 @@ pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Optio
     };
     let originator = caller.subjects.first().cloned().unwrap_or_default();
     let at = caller.now;
-    core.hub.send(Message { address, payload, cause, originator, patience, at, thing: document, enforcer });
+    core.hub.send(Message {
+        address,
+        payload,
+        cause,
+        originator,
+        patience,
+        timeout,
+        at,
+        thing: document,
+        enforcer,
+    });
     let (Some(mut wait), Some(patience)) = (wait, patience) else { return Ok(None) };
-    match timeout(patience, wait.word()).await {
+    match tokio::time::timeout(patience, wait.word()).await {
         Ok(Some(reply)) => Ok(Some(reply)),
         _ => Err(Failure::new(408, "command.timeout", "nobody answered the message in time")),
     }
@@ -247,7 +258,19 @@ pub async fn post(core: &Core, address: Address, asked: &Asked<'_>) -> Result<Re
     let waits = required.unwrap_or(!patience.is_zero());
     let cause = request.cause(vec![]);
     let condition = request.setting("condition").map(|text| request::condition(&text)).transpose();
-    let draft = |condition| Draft { address, payload, cause, patience: waits.then_some(patience), condition };
+    // in whole seconds without a unit, as Ditto prints it
+    let timeout = match patience.subsec_millis() {
+        0 => patience.as_secs().to_string(),
+        _ => format!("{}ms", patience.as_millis()),
+    };
+    let draft = |condition| Draft {
+        address,
+        payload,
+        cause,
+        patience: waits.then_some(patience),
+        timeout: Some(timeout),
+        condition,
+    };
     let delivered = match condition {
         Ok(condition) => deliver(core, draft(condition), caller).await,
         Err(failure) => Err(failure),

@@ -5,6 +5,7 @@
 //! bounded queue, and nobody waits for a slow one. Messages take the same way without being stored.
 //! Source: Ditto 3.8, `StreamingSessionActor`, `ThingsSseRouteBuilder`, `WebSocketRoute`.
 pub mod acks;
+mod ask;
 mod command;
 mod control;
 mod event;

@@ -19,6 +19,7 @@ use super::super::http::refusal::Refusal;
 use super::super::http::request::Request;
 use super::super::http::route::{self, Route};
 use super::super::search::{self, Query};
+use super::super::time;
 use super::event::Event;
 use super::filter::{self, Filter};
 use super::hub::{Interests, Signal, Subscription};
@@ -116,12 +117,17 @@ impl Shown {
         let mut thing = event.sparse();
         filter::add(&mut thing, extra.as_ref());
         if let Some(fields) = &self.fields {
+            thing["_namespace"] = json!(event.thing_id.namespace());
+            thing["_revision"] = json!(event.revision);
+            thing["_modified"] = json!(time::print(event.at));
             if fields.names("_context") {
                 thing["_context"] = json!({"topic": event.topic(), "path": event.path.to_string(),
                     "value": event.value(), "headers": event.headers()});
             }
             let features = Pointer::of(["features"]);
             thing = fields.with_features(&thing, &features).select(&thing);
+        } else if let Value::Object(members) = &mut thing {
+            members.retain(|name, _| !name.starts_with('_'));
         }
         let seen = self.place.get(&thing)?;
         let empty = seen.as_object().is_some_and(serde_json::Map::is_empty) && self.place.is_root();
