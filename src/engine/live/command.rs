@@ -206,9 +206,9 @@ fn many(server: &Arc<Server>, ask: &Ask, action: &str) -> Result<Answered, Value
     let ids = ids.ok_or_else(|| ask.misread(&Failure::missing_field("thingIds")))?;
     let fields = ask.envelope.fields.as_deref().map(Selector::parse).transpose();
     let fields = fields.map_err(|failure| ask.misread(&failure))?;
-    let state = server.core.state.read();
+    let state = server.core.snapshot();
     let found = ids.iter().filter_map(|id| state.get(Kind::Thing, id.as_str()?));
-    let shown = found.filter_map(|thing| thing::visible(&state, thing, fields.as_ref(), &ask.caller, true));
+    let shown = found.filter_map(|thing| thing::visible(&state, &thing, fields.as_ref(), &ask.caller, true));
     let answer = Answer::found(Value::Array(shown.collect()), None, None);
     Ok(Answered::Now(vec![ask.response(action, &answer)]))
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::command::{Answer, Caller, Command, Target, Verb};
 use super::super::enforce::Enforcer;
-use super::super::state::{Change, Document, Kind, State};
+use super::super::state::{Change, Document, Kind, State, Undo};
 use super::super::time;
 use super::hub::SessionId;
 use crate::twin::id::ThingId;
@@ -68,7 +68,7 @@ pub struct Deed<'d> {
     pub cause: &'d Cause,
     pub answer: &'d Answer,
     pub changes: &'d [Change],
-    pub undo: &'d [Change],
+    pub undo: &'d [Undo],
     /// The merge patch that was applied.
     pub patch: Option<Value>,
 }
@@ -77,11 +77,12 @@ impl Event {
     /// `state` is the one after the change. `None` for what has no events: policies.
     pub fn of(state: &State, deed: Deed<'_>) -> Option<Self> {
         let Target::Thing(thing_id, place) = &deed.command.target else { return None };
-        let is_thing = |change: &&Change| change.kind == Kind::Thing;
-        let after = deed.changes.iter().find(is_thing)?;
-        let before = deed.undo.iter().find(is_thing)?;
-        let known = after.entry.document.as_ref().or(before.entry.document.as_ref())?;
-        let enforcer = known["policyId"].as_str().and_then(|id| state.enforcer(id, deed.caller.now));
+        let after = deed.changes.iter().find(|change| change.kind == Kind::Thing)?;
+        let policy_id = match &after.entry.document {
+            Some(thing) => thing["policyId"].as_str(),
+            None => deed.undo.iter().find_map(Undo::policy_id),
+        };
+        let enforcer = policy_id.and_then(|id| state.enforcer(id, deed.caller.now));
         let action = match deed.command.verb {
             Verb::Delete => Action::Deleted,
             _ if deed.answer.created => Action::Created,

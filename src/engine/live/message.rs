@@ -197,7 +197,7 @@ pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Optio
     let Draft { address, payload, cause, patience, timeout, condition } = draft;
     let (document, enforcer) = {
         let state = core.state.read();
-        let document = state.get(Kind::Thing, address.thing.as_str()).cloned();
+        let document = state.get(Kind::Thing, address.thing.as_str());
         let policy = document.as_ref().and_then(|thing| thing["policyId"].as_str());
         let enforcer = policy.and_then(|policy| state.enforcer(policy, caller.now));
         (document, enforcer)

@@ -93,7 +93,7 @@ impl Search {
     /// The next page, and whether another follows.
     fn turn(&mut self, core: &Core, caller: &Caller) -> Result<(Vec<Value>, bool), Failure> {
         let query = self.query.as_mut().map_err(|failure| failure.clone())?;
-        let page = search::run(&core.state.read(), query, caller)?;
+        let page = search::run(&core.snapshot(), query, caller)?;
         if let Some(cursor) = &page.cursor {
             query.turn(cursor);
         }

@@ -158,7 +158,7 @@ struct Hits {
 
 impl Hits {
     fn turn(&mut self) -> Result<(), Failure> {
-        let page = search::run(&self.server.core.state.read(), &self.query, &self.caller)?;
+        let page = search::run(&self.server.core.snapshot(), &self.query, &self.caller)?;
         self.page = page.items.into();
         self.more = page.cursor.is_some();
         if let Some(cursor) = page.cursor {

@@ -9,7 +9,7 @@ use super::super::core::Core;
 use super::super::place::{ThingPart, ThingPlace};
 use super::super::state::Change;
 use super::super::store::committer::Committer;
-use super::super::store::{Disk, DiskError};
+use super::super::store::{Disk, DiskError, Durability};
 use super::event::Cause;
 use super::filter::Filter;
 use super::hub::{Hub, Interests, Signal, Subscription};
@@ -20,16 +20,26 @@ use crate::twin::json::Pointer;
 struct Disks(usize);
 
 impl Disk for Disks {
-    fn write(&mut self, _: &[&Change]) -> Result<(), DiskError> {
+    fn write(&mut self, _: &[&Change], _: Durability) -> Result<(), DiskError> {
         std::thread::sleep(Duration::from_millis(2));
         self.0 = self.0.checked_sub(1).ok_or(DiskError::Full)?;
         Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn recover(&mut self, _: &[Change]) -> Result<(), DiskError> {
+        Err(DiskError::Full)
     }
 }
 
 fn core(batches: usize) -> Arc<Core> {
     let (state, counts) = (Arc::default(), Arc::default());
-    let committer = Committer::start(Disks(batches), Arc::clone(&state), Arc::clone(&counts)).unwrap();
+    let committer =
+        Committer::start(Disks(batches), Durability::Durable, Arc::clone(&state), Arc::clone(&counts))
+            .unwrap();
     let hub = Hub::start(CancellationToken::new(), Arc::clone(&counts));
     Arc::new(Core { state, counts, committer: Some(committer), hub })
 }

@@ -20,6 +20,7 @@ pub fn read(
     caller: &Caller,
 ) -> Result<Answer, Failure> {
     let thing = state.get(Kind::Thing, id).ok_or_else(|| ThingPart::Thing.not_found())?;
+    let thing = &*thing;
     let enforcer = policy_of(thing).and_then(|policy| state.enforcer(policy, caller.now));
     let enforcer = enforcer.ok_or_else(|| ThingPart::Thing.not_found())?;
     conditions_readable(headers, &enforcer, caller)?;
