@@ -280,3 +280,16 @@ fn only_properties_a_thing_can_have_are_asked_for() {
         assert_eq!(schema::check(&parse(text).unwrap()), expected, "{text}");
     }
 }
+
+#[test]
+fn only_a_filter_of_events_names_what_happened() {
+    for text in
+        ["eq(topic:action,\"created\")", "like(resource:path,\"/a*\")", "in(thing:id,\"a:b\",\"a:c\")"]
+    {
+        let expr = parse(text).unwrap();
+        assert_eq!((schema::check(&expr).is_err(), schema::check_events(&expr)), (true, Ok(())), "{text}");
+    }
+    for text in ["eq(topic:nonsense,1)", "eq(topic/action,1)", "eq(nonsense,1)"] {
+        assert!(schema::check_events(&parse(text).unwrap()).is_err(), "{text}");
+    }
+}

@@ -255,7 +255,7 @@ fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Respons
 }
 
 /// Runs what can keep a core busy for a while, so that other requests on this thread go on elsewhere.
-fn at_length<T>(busy: impl FnOnce() -> T) -> T {
+pub fn at_length<T>(busy: impl FnOnce() -> T) -> T {
     match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(busy),
         _ => busy(),

@@ -8,6 +8,7 @@ use super::super::command::Caller;
 use super::super::core::Core;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
+use super::super::http::handle::at_length;
 use super::super::search::{self, Query};
 use super::protocol::Envelope;
 
@@ -93,7 +94,7 @@ impl Search {
     /// The next page, and whether another follows.
     fn turn(&mut self, core: &Core, caller: &Caller) -> Result<(Vec<Value>, bool), Failure> {
         let query = self.query.as_mut().map_err(|failure| failure.clone())?;
-        let page = search::run(&core.snapshot(), query, caller)?;
+        let page = at_length(|| search::run(&core.snapshot(), query, caller))?;
         if let Some(cursor) = &page.cursor {
             query.turn(cursor);
         }

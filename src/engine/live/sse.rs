@@ -14,7 +14,7 @@ use super::super::command::Caller;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::http::Server;
-use super::super::http::handle::{now, query};
+use super::super::http::handle::{at_length, now, query};
 use super::super::http::refusal::Refusal;
 use super::super::http::request::Request;
 use super::super::http::route::{self, Route};
@@ -158,7 +158,7 @@ struct Hits {
 
 impl Hits {
     fn turn(&mut self) -> Result<(), Failure> {
-        let page = search::run(&self.server.core.snapshot(), &self.query, &self.caller)?;
+        let page = at_length(|| search::run(&self.server.core.snapshot(), &self.query, &self.caller))?;
         self.page = page.items.into();
         self.more = page.cursor.is_some();
         if let Some(cursor) = page.cursor {

@@ -235,3 +235,39 @@ fn an_engine_that_stops_lets_go_of_its_listeners() {
     assert_eq!(socket.close_code(), Some(1001));
     assert_eq!(stream.expect(1, None), [json!({"closed": true})]);
 }
+
+#[test]
+fn policies_are_commanded_as_things_are() {
+    let engine = Engine::in_memory();
+    let mut socket = socket(&engine, "/ws/2");
+    let all = json!({"grant": ["READ", "WRITE"], "revoke": []});
+    let entry = json!({"subjects": {"nginx:ditto": {"type": "t"}}, "resources": {"policy:/": all}});
+    let whole = json!({"policyId": "live.policy:p", "entries": {"own": entry}});
+    let (subject, number) = (json!({"type": "new"}), json!(5));
+    let rows = [
+        ("create", "/", Some(&whole), "commands/create", 201),
+        ("create", "/", Some(&whole), "errors", 409),
+        ("modify", "/entries/own/subjects/nginx:alice", Some(&subject), "commands/modify", 201),
+        ("retrieve", "/entries/own/subjects/nginx:alice", None, "commands/retrieve", 200),
+        ("delete", "/entries/own/subjects/nginx:alice", None, "commands/delete", 204),
+        ("delete", "/entries/own/subjects/nginx:alice", None, "errors", 404),
+        ("delete", "/entries/own", None, "errors", 403),
+        ("modify", "/", Some(&number), "errors", 400),
+        ("delete", "/", None, "commands/delete", 204),
+        ("retrieve", "/", None, "errors", 404),
+    ];
+    for (action, path, value, topic, status) in rows {
+        let mut command = json!({"topic": format!("live.policy/p/policies/commands/{action}"), "path": path});
+        if let Some(value) = value {
+            command["value"] = value.clone();
+        }
+        socket.send(&command.to_string());
+        let answers = socket.expect(1, None);
+        let answer = &answers[0];
+        assert_eq!(
+            (&answer["topic"], &answer["status"]),
+            (&json!(format!("live.policy/p/policies/{topic}")), &json!(status)),
+            "{action} {path}: {answer}"
+        );
+    }
+}
