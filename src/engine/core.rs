@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use super::apply::apply;
-use super::command::{Answer, Caller, Command, Outcome, Verb};
+use super::command::{Answer, Caller, Command, Outcome, Target, Verb};
 use super::failure::Failure;
+use super::policy;
 use super::state::{Change, State};
 use super::store::committer::Committer;
 
@@ -36,15 +37,32 @@ pub struct Core {
 
 impl Core {
     pub async fn execute(&self, command: &Command, caller: &Caller) -> Result<Answer, Failure> {
+        if let Target::Policy(id, _) = &command.target
+            && policy::any_expired(&self.state.read(), id, caller.now)
+        {
+            let without = |state: &State| {
+                let changes = policy::without_expired(state, id, caller.now)?.into_iter().collect();
+                Ok(Outcome { answer: Answer::default(), changes })
+            };
+            self.change(without).await?;
+        }
         if command.verb == Verb::Get {
             return apply(&self.state.read(), command, caller).map(|outcome| outcome.answer);
         }
+        self.change(|state| apply(state, command, caller)).await
+    }
+
+    /// Carries out what `decide` says; answers when it is durable.
+    async fn change(
+        &self,
+        decide: impl FnOnce(&State) -> Result<Outcome, Failure>,
+    ) -> Result<Answer, Failure> {
         let (answer, durable, revisions) = {
             let mut state = self.state.write();
             if let Some(committer) = &self.committer {
                 committer.ready()?;
             }
-            let Outcome { answer, changes } = apply(&state, command, caller)?;
+            let Outcome { answer, changes } = decide(&state)?;
             let undo: Vec<Change> = changes.iter().map(|change| state.put(change.clone())).collect();
             let revisions = changes.len() as u64;
             (answer, self.committer.as_ref().map(|committer| committer.commit(changes, undo)), revisions)
@@ -63,10 +81,11 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::super::command::{Headers, Target};
-    use super::super::place::{ThingPart, ThingPlace};
+    use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
     use super::super::store::{Disk, DiskError};
+    use super::super::time;
     use super::*;
-    use crate::twin::id::ThingId;
+    use crate::twin::id::{PolicyId, ThingId};
     use crate::twin::json::Pointer;
     use serde_json::{Value, json};
 
@@ -117,6 +136,33 @@ mod tests {
             (core.counts.writes.load(Ordering::Relaxed), core.counts.refused.load(Ordering::Relaxed)),
             (2, 1)
         );
+    }
+
+    #[tokio::test]
+    async fn a_subject_leaves_the_policy_when_it_expires() {
+        let core = core(9);
+        let id = PolicyId::parse("expiry:p").unwrap();
+        let all = json!({"policy:/": {"grant": ["READ", "WRITE"], "revoke": []}});
+        let expiry = "2026-01-01T00:00:00Z";
+        let body = json!({"entries": {
+            "owner": {"subjects": {"nginx:ditto": {"type": "user"}}, "resources": all},
+            "guest": {"subjects": {"nginx:guest": {"type": "user", "expiry": expiry}}, "resources": {}},
+        }});
+        let command = |verb, body| Command {
+            target: Target::Policy(id.clone(), PolicyPlace::Policy),
+            verb,
+            body,
+            headers: Headers::default(),
+        };
+        core.execute(&command(Verb::Put, body), &caller()).await.unwrap();
+        let expiry = time::parse(expiry).unwrap();
+        let rows = [(expiry - 1, 1, true), (expiry, 2, false), (expiry + 1, 2, false)];
+        for (now, revision, there) in rows {
+            let read =
+                core.execute(&command(Verb::Get, Value::Null), &Caller { now, ..caller() }).await.unwrap();
+            let guest = &read.body.unwrap()["entries"]["guest"]["subjects"];
+            assert_eq!((read.revision, guest.get("nginx:guest").is_some()), (Some(revision), there));
+        }
     }
 
     #[tokio::test]

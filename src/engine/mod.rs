@@ -10,6 +10,7 @@ mod depth;
 pub mod enforce;
 mod failure;
 mod fields;
+mod history;
 mod http;
 mod place;
 mod policy;

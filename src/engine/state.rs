@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::enforce::Enforcer;
+use super::history::History;
 use super::time;
 use crate::twin::json::Object;
 
@@ -38,6 +39,7 @@ pub struct Change {
 pub struct State {
     things: BTreeMap<String, Entry>,
     policies: BTreeMap<String, Entry>,
+    pub history: History,
     enforcers: Mutex<HashMap<String, Cached>>,
 }
 
@@ -93,7 +95,11 @@ impl State {
         if change.kind == Kind::Policy {
             self.enforcers.get_mut().remove(&change.id);
         }
-        Change { entry: before.unwrap_or_default(), ..change }
+        let before = before.unwrap_or_default();
+        if change.kind == Kind::Thing {
+            self.history.keep(&change.id, &before);
+        }
+        Change { entry: before, ..change }
     }
 
     /// What the policy grants, its imports included; `None` when it does not exist.

@@ -15,6 +15,7 @@ use super::super::state::{Kind, State};
 use super::super::store::committer::Committer;
 use super::super::thing;
 use super::acks::Acks;
+use super::cloudevents;
 use super::refusal::Refusal;
 use super::request::{Request, form};
 use super::route::{self, Route};
@@ -56,10 +57,10 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         Route::Things => execute(server, asked, new_thing(request, body)?).await,
         Route::Policies => execute(server, asked, new_policy(request, body)?).await,
         Route::Thing(id, place) => {
-            execute(server, asked, command(request, method, Target::Thing(id, place), body)?).await
+            execute(server, asked, read_command(request, method, Target::Thing(id, place), body)?).await
         }
         Route::Policy(id, place) => {
-            execute(server, asked, command(request, method, Target::Policy(id, place), body)?).await
+            execute(server, asked, read_command(request, method, Target::Policy(id, place), body)?).await
         }
         Route::Search => {
             let page = search::run(&server.core.state.read(), &query(request, body)?, caller)?;
@@ -79,7 +80,7 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         // nobody can subscribe to messages here, so one that waits for no answer reaches all its subscribers
         Route::Message => Ok(StatusCode::ACCEPTED.into_response()),
         Route::MigrateDefinition => Err(Failure::not_built("migrating a definition").into()),
-        Route::CloudEvents => Err(Failure::not_built("taking cloud events").into()),
+        Route::CloudEvents => cloudevents::handle(server, asked).await,
     }
 }
 
@@ -100,23 +101,32 @@ fn health(server: &Server) -> Response {
     }
 }
 
-fn command(request: &Request, method: &str, target: Target, body: &[u8]) -> Result<Command, Failure> {
-    let verb = match method {
+fn verb(method: &str) -> Verb {
+    match method {
         "PUT" | "POST" => Verb::Put,
         "PATCH" => Verb::Patch,
         "DELETE" => Verb::Delete,
         _ => Verb::Get,
-    };
+    }
+}
+
+fn read_command(request: &Request, method: &str, target: Target, body: &[u8]) -> Result<Command, Failure> {
+    let verb = verb(method);
     check_type(request, verb)?;
     let body = if matches!(verb, Verb::Put | Verb::Patch) { parse(body, verb)? } else { Value::Null };
-    Ok(Command { target, verb, body, headers: request.command_headers()? })
+    command(request, method, target, body)
+}
+
+/// The command of a request whose body is read.
+pub fn command(request: &Request, method: &str, target: Target, body: Value) -> Result<Command, Failure> {
+    Ok(Command { target, verb: verb(method), body, headers: request.command_headers()? })
 }
 
 fn new_thing(request: &Request, body: &[u8]) -> Result<Command, Failure> {
     let namespace = request.parameter("namespace").filter(|namespace| !namespace.is_empty());
     let id = format!("{}:{}", namespace.unwrap_or(DEFAULT_NAMESPACE), uuid::Uuid::new_v4());
     let id: ThingId = route::thing_id(&id)?;
-    let command = command(request, "POST", Target::Thing(id, ThingPlace::root()), body)?;
+    let command = read_command(request, "POST", Target::Thing(id, ThingPlace::root()), body)?;
     refuse_id(&command.body, "thingId", "things:id.notsettable")?;
     Ok(command)
 }
@@ -124,7 +134,7 @@ fn new_thing(request: &Request, body: &[u8]) -> Result<Command, Failure> {
 fn new_policy(request: &Request, body: &[u8]) -> Result<Command, Failure> {
     let id = PolicyId::parse(&format!("{DEFAULT_NAMESPACE}:{}", uuid::Uuid::new_v4()));
     let id = id.map_err(|error| Failure::new(500, "internalerror", error.to_string()))?;
-    let command = command(request, "POST", Target::Policy(id, PolicyPlace::Policy), body)?;
+    let command = read_command(request, "POST", Target::Policy(id, PolicyPlace::Policy), body)?;
     refuse_id(&command.body, "policyId", "policies:id.notsettable")?;
     Ok(command)
 }
@@ -154,6 +164,10 @@ fn parse(body: &[u8], verb: Verb) -> Result<Value, Failure> {
     if body.is_empty() && verb == Verb::Put {
         return Err(Failure::new(400, "json.format.invalid", "the body is empty"));
     }
+    parse_json(body)
+}
+
+pub fn parse_json(body: &[u8]) -> Result<Value, Failure> {
     let value: Value = serde_json::from_slice(body).map_err(|error| Failure::bad_json(error.to_string()))?;
     if holds_nul(&value) {
         return Err(Failure::bad_json("the character U+0000 is not allowed"));

@@ -1,6 +1,7 @@
 //! HTTP in front of the core: from bytes to a command, from an answer to bytes.
 mod acks;
 mod auth;
+mod cloudevents;
 mod handle;
 mod lenient;
 mod refusal;

@@ -5,13 +5,8 @@
 pub const STEPS: &[(&str, &[usize])] = &[
     // waiting for an acknowledgement of a subscriber
     ("headers-acks", &[8, 9, 10, 13, 17, 19]),
-    // keys deleted by pattern
-    ("merge-regex-delete", &[3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18]),
     // messages that wait for an answer, and what a message must look like
     ("messages-http", &[2, 5, 6, 8, 12, 13, 14, 19, 23, 24, 27, 33, 34]),
-    ("things-cloudevents", &[1, 2, 3, 4, 5]),
-    // reading the past
-    ("things-history", &[5, 6, 7, 8, 9, 10, 11, 12, 13, 14]),
 ];
 
 /// Transcripts that need a WebSocket or an event stream, none of which is built.
