@@ -12,6 +12,10 @@ pub use crate::twin::said::{Refused, Said};
 
 /// Things in Ditto.
 pub trait Things: Send + Sync {
+    /// What is left of Ditto's limit on headers for those of one patch: mark, guards and fence, in bytes of
+    /// names and values. Credentials take their part of it.
+    fn header_room(&self) -> usize;
+
     /// `fields` are places in the document; revision, policy id and mark always come along. `None` when
     /// the thing is missing, which Ditto also answers when we may not read it.
     fn find_thing(

@@ -25,6 +25,7 @@ const MESSAGE_MAX: usize = 2_048;
 
 impl DigitalTwinStatus {
     /// The status after a pass over `generation` of the twin.
+    #[must_use]
     pub fn after(&self, outcome: &Outcome, generation: i64, now: Timestamp) -> Self {
         let now = seconds(now);
         let old = Before::of(&self.conditions, self.drift.as_ref(), self.last_error.as_ref());
@@ -65,6 +66,7 @@ impl DigitalTwinStatus {
 
 impl TwinPolicyStatus {
     /// The status after a pass over `generation` of the policy, which `twins` of this cluster use.
+    #[must_use]
     pub fn after(
         &self,
         (outcome, extras): (&Outcome, &PolicyExtras),
@@ -246,9 +248,8 @@ fn seconds(now: Timestamp) -> Timestamp {
 
 /// Whether a policy with this status is in Ditto and lets its twins in; otherwise why not, in its own
 /// words. A policy that was there before and cannot be updated now still serves the twins it has.
-pub fn standing(status: Option<&TwinPolicyStatus>) -> Result<(), String> {
-    let condition = |kind: &str| status?.conditions.iter().find(|condition| condition.type_ == kind);
-    let Some(synced) = condition(SYNCED) else {
+pub fn standing(status: &TwinPolicyStatus) -> Result<(), String> {
+    let Some(synced) = status.conditions.iter().find(|condition| condition.type_ == SYNCED) else {
         return Err("TwinOps has not looked at it yet".to_owned());
     };
     let lost = [
@@ -258,7 +259,7 @@ pub fn standing(status: Option<&TwinPolicyStatus>) -> Result<(), String> {
         Reason::Forbidden,
         Reason::NamespaceNotAllowed,
     ];
-    let was_there = status.is_some_and(|status| status.origin.is_some());
+    let was_there = status.origin.is_some();
     if synced.status == "True" || was_there && !lost.iter().any(|reason| reason.word() == synced.reason) {
         return Ok(());
     }

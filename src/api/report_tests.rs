@@ -222,11 +222,11 @@ fn a_policy_that_was_there_still_serves_its_twins() {
     ];
     for (reason, serves) in cases {
         let status = there.after((&held(reason), &extras), 0, 1, at(1));
-        assert_eq!(standing(Some(&status)).is_ok(), serves, "{}", reason.word());
+        assert_eq!(standing(&status).is_ok(), serves, "{}", reason.word());
         let unborn = Outcome { origin: None, ..held(reason) };
         let status = TwinPolicyStatus::default().after((&unborn, &extras), 0, 1, at(1));
-        assert_eq!(standing(Some(&status)), Err(format!("{}: why", reason.word())));
+        assert_eq!(standing(&status), Err(format!("{}: why", reason.word())));
     }
-    assert_eq!(standing(Some(&there)), Ok(()));
-    assert!(standing(None).is_err());
+    assert_eq!(standing(&there), Ok(()));
+    assert!(standing(&TwinPolicyStatus::default()).is_err());
 }

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store as reflector_store;
 use kube::runtime::reflector::store::{Store, Writer};
 use kube::{Api, Client, Resource};
@@ -36,6 +37,9 @@ use crate::twin::claim::Claimant;
 /// what else talks to it.
 pub const PASSES_MAX: u16 = 16;
 
+/// Twins and policies that are due because another resource changed.
+pub type Woken = (BTreeSet<Place>, BTreeSet<Place>);
+
 /// The Kubernetes namespace of a watch; `None` is all of them.
 pub type Scope = Option<String>;
 
@@ -58,8 +62,8 @@ pub trait Managed:
     fn conditions(status: &Self::Status) -> &[Condition];
     fn drift(status: &Self::Status) -> Option<&DriftSeen>;
     fn desk(shared: &Shared) -> &Desk<Self>;
-    /// Puts the resource into the catalog and wakes whom that concerns.
-    fn see(&self, shared: &Shared);
+    /// Puts the resource into the catalog. Tells the twins and policies that concerns.
+    fn enter(&self, shared: &Shared, catalog: &mut Catalog) -> Woken;
     /// Takes it out of the catalog.
     fn gone(shared: &Shared, place: &Place);
     fn pass<D: Ditto>(&self, context: &Context<D>) -> impl Future<Output = Action> + Send;
@@ -139,6 +143,11 @@ impl<K: Managed> Desk<K> {
         objects.filter(|o| namespace.is_none_or(|name| o.meta().namespace.as_deref() == Some(name))).collect()
     }
 
+    pub fn find(&self, place: &Place) -> Option<Arc<DeserializeGuard<K>>> {
+        let reference = ObjectRef::new(&place.1).within(&place.0);
+        self.stores.iter().find_map(|store| store.get(&reference))
+    }
+
     pub fn forget(&self, place: &Place) {
         self.tries.forget(place);
         self.latest.forget(place);
@@ -151,7 +160,7 @@ impl<K: Managed> Desk<K> {
 }
 
 impl Shared {
-    pub fn wake(&self, (twins, policies): (BTreeSet<Place>, BTreeSet<Place>)) {
+    pub fn wake(&self, (twins, policies): Woken) {
         let twins = twins.into_iter().map(|place| ("wake_ups_twins", self.twins.wake(place)));
         let policies = policies.into_iter().map(|place| ("wake_ups_policies", self.policies.wake(place)));
         for (what, _) in twins.chain(policies).filter(|(_, taken)| !taken) {
@@ -166,12 +175,22 @@ impl Shared {
         self.see_again::<TwinPolicy>(namespace);
     }
 
+    /// Puts a resource into the catalog anew, as the watch showed it last. One that went does not come
+    /// back: its watch takes it out of the store before it takes it out of the catalog.
+    pub fn refresh<K: Managed>(&self, place: &Place) {
+        let mut catalog = self.catalog.lock();
+        let found = K::desk(self).find(place);
+        let object = found.as_deref().and_then(|found| found.0.as_ref().ok());
+        let woken = object.map(|object| object.enter(self, &mut catalog));
+        drop(catalog);
+        self.wake(woken.unwrap_or_default());
+    }
+
     fn see_again<K: Managed>(&self, namespace: &str) {
         for object in K::desk(self).all(Some(namespace)) {
-            if let Ok(object) = &object.0 {
-                object.see(self);
-            }
-            K::desk(self).wake(place(object.meta()));
+            let place = place(object.meta());
+            self.refresh::<K>(&place);
+            K::desk(self).wake(place);
         }
     }
 

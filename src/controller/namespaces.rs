@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use super::annotation::DITTO_NAMESPACES;
 use super::client::in_time;
 use super::context::Shared;
+use super::health::Patience;
 use crate::twin::tenancy::Grants;
 
 type Meta = PartialObjectMeta<Namespace>;
@@ -74,7 +75,7 @@ pub async fn watch(shared: Arc<Shared>, only: Option<String>) {
         None => watcher::Config::default(),
     };
     let api: Api<Meta> = Api::all(shared.client.clone());
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut events = watcher(api, config).backoff(Patience::default()).boxed();
     let mut is_first = true;
     while let Some(event) = events.next().await {
         match event {
@@ -92,7 +93,7 @@ pub async fn watch(shared: Arc<Shared>, only: Option<String>) {
                     shared.filling.one_more();
                 }
             }
-            Err(error) => shared.health.failed(&name, (&error).into()),
+            Err(error) => shared.health.watch_failed(&name, &error),
         }
     }
 }

@@ -40,16 +40,14 @@ pub async fn reconcile<K: Managed, D: Ditto>(
         Ok(object) => object,
         Err(invalid) => return Ok(unreadable::<K>(shared, invalid)),
     };
-    match AssertUnwindSafe(object.pass(&context)).catch_unwind().await {
-        Ok(action) => Ok(action),
-        Err(_) => {
-            // The panic itself stands in the log already. One resource must not end the process.
-            let place = place(object.meta());
-            tracing::error!(kind = K::KIND, resource = %show(&place), "a pass broke off; please report this");
-            shared.telemetry.dropped("passes_that_panicked");
-            Ok(K::desk(shared).tries.failed(&place))
-        }
+    if let Ok(action) = AssertUnwindSafe(object.pass(&context)).catch_unwind().await {
+        return Ok(action);
     }
+    // The panic itself stands in the log already. One resource must not end the process.
+    let place = place(object.meta());
+    tracing::error!(kind = K::KIND, resource = %show(&place), "a pass broke off; please report this");
+    shared.telemetry.dropped("passes_that_panicked");
+    Ok(K::desk(shared).tries.failed(&place))
 }
 
 /// Nothing is known of it but its metadata, and its status may hold what must not be lost.

@@ -6,13 +6,13 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::controller::Action;
 
-use super::context::{Context, Desk, Ditto, Managed, Shared, claimant, place};
+use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
 use super::error::with_causes;
 use super::finalizer::{OnResource, has_ours};
 use super::pass::{self, Passed, finish, is_paused, show, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{TwinPolicy, TwinPolicyStatus, standing};
-use crate::reconcile::{self, Place, PolicyCard, Standing};
+use crate::reconcile::{self, Catalog, Place, PolicyCard, Standing};
 use crate::twin::claim::Claim;
 use crate::twin::facts::{Going, KnownPolicy, PolicyFacts};
 use crate::twin::id::PolicyId;
@@ -39,10 +39,18 @@ impl Managed for TwinPolicy {
         &shared.policies
     }
 
-    fn see(&self, shared: &Shared) {
+    fn enter(&self, shared: &Shared, catalog: &mut Catalog) -> Woken {
         let place = place(self.meta());
-        let before = shared.policies.latest.before(&place, self.meta(), self.reported());
-        see(self, shared, &before.status);
+        let id = self.policy_id(&place.0).ok();
+        // A claim that may not be made holds nobody else up.
+        let id = id.filter(|id| shared.tenancy(&place.0, [id.namespace()]).is_ok());
+        let status = shared.policies.latest.before(&place, self.meta(), self.reported()).status;
+        let card = PolicyCard {
+            claimant: claimant(self.meta()),
+            policy_id: id.map(|id| id.to_string()),
+            standing: standing(&status).map_or_else(Standing::NotReady, |()| Standing::Ready),
+        };
+        catalog.set_policy(&place, Some(card))
     }
 
     fn gone(shared: &Shared, place: &Place) {
@@ -76,30 +84,12 @@ impl Managed for TwinPolicy {
             outcome.notes.push(Note { reason: "UnquotedKey", message, warning: true });
         }
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
-        let status = after.clone();
         let passed = Passed { object: self, place: &place, started, before, after, outcome: &outcome };
         let action = finish(shared, passed).await;
-        if !outcome.finished {
-            // The twins that wait for it need not wait for the watch.
-            see(self, shared, &status);
-        }
+        // The twins that wait for it need not wait for the watch.
+        shared.refresh::<Self>(&place);
         action
     }
-}
-
-fn see(policy: &TwinPolicy, shared: &Shared, status: &TwinPolicyStatus) {
-    let place = place(policy.meta());
-    let id = policy.policy_id(&place.0).ok();
-    // A claim that may not be made holds nobody else up.
-    let id = id.filter(|id| shared.tenancy(&place.0, [id.namespace()]).is_ok());
-    let reported = (!status.conditions.is_empty()).then_some(status);
-    let card = PolicyCard {
-        claimant: claimant(policy.meta()),
-        policy_id: id.map(|id| id.to_string()),
-        standing: standing(reported).map_or_else(Standing::NotReady, |()| Standing::Ready),
-    };
-    let woken = shared.catalog.lock().set_policy(&place, Some(card));
-    shared.wake(woken);
 }
 
 fn facts(shared: &Shared, policy: &TwinPolicy, going: Option<Going>, known: KnownPolicy) -> PolicyFacts {

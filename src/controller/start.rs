@@ -108,6 +108,8 @@ async fn work<D: Ditto>(
     tasks.spawn(named("the question who we are", async move { subjects::keep(ditto, &asking).await }));
 
     let ended = tokio::select! {
+        // First, because after it every part ends by itself.
+        biased;
         () = shared.stop.cancelled() => None,
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a part of the operator")),
     };
@@ -141,7 +143,9 @@ async fn owner(client: &Client, health: &Health) -> String {
                 health.fine(NAME);
                 return found.uid().unwrap_or_default();
             }
-            Err(error) => health.failed(NAME, (&error).into()),
+            Err(error) => {
+                health.failed(NAME, &(&error).into());
+            }
         }
         failures += 1;
         let pause = wait(Again::Backoff, failures, DRAIN, rand::random()).unwrap_or(DRAIN);

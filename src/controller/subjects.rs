@@ -7,6 +7,9 @@ use super::health::Health;
 use crate::ports::Refused;
 use crate::twin::reason::Again;
 
+/// Failures in a row that still lengthen the wait: with them it is 16 s, so that the end of an outage is
+/// noticed soon.
+const FAILURES_MAX: u32 = 5;
 /// Between two questions, however many passes fail: one answer is about all of them.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -43,11 +46,14 @@ pub async fn keep<D: Ditto>(ditto: D, shared: &Shared) {
         }
         match ditto.whoami().await {
             Ok(subjects) => {
-                failures = 0;
+                let is_back = std::mem::take(&mut failures) > 0;
                 shared.health.ditto(Ok(()));
                 let before = std::mem::replace(&mut *shared.subjects.write(), subjects.clone());
                 if before != subjects {
                     tracing::info!(?subjects, "Ditto sees TwinOps differently now");
+                }
+                // What failed meanwhile need not wait for its own backoff.
+                if is_back || before != subjects {
                     shared.wake_all();
                 }
             }
@@ -73,5 +79,5 @@ async fn pause(failures: u32, refused: &Refused) {
         Refused::RateLimited { after_ms: Some(ms), .. } => Again::AfterMs(*ms),
         _ => Again::Backoff,
     };
-    tokio::time::sleep(wait(again, failures, PAUSE, rand::random()).unwrap_or(PAUSE)).await;
+    tokio::time::sleep(wait(again, failures.min(FAILURES_MAX), PAUSE, rand::random()).unwrap_or(PAUSE)).await;
 }

@@ -7,13 +7,13 @@ use kube::Resource;
 use kube::runtime::controller::Action;
 
 use super::annotation;
-use super::context::{Context, Desk, Ditto, Managed, Shared, claimant, is_set, place};
+use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, is_set, place};
 use super::error::with_causes;
 use super::finalizer::{OnResource, has_ours};
 use super::pass::{self, Passed, finish, is_paused, show, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{DigitalTwin, DigitalTwinStatus};
-use crate::reconcile::{self, Place, TwinCard};
+use crate::reconcile::{self, Catalog, Place, TwinCard};
 use crate::twin::claim::Claim;
 use crate::twin::desired::PolicyName;
 use crate::twin::facts::{Going, Known, PolicyFact, TwinFacts};
@@ -41,7 +41,7 @@ impl Managed for DigitalTwin {
         &shared.twins
     }
 
-    fn see(&self, shared: &Shared) {
+    fn enter(&self, shared: &Shared, catalog: &mut Catalog) -> Woken {
         let place = place(self.meta());
         let id = self.thing_id(&place.0).ok();
         // A claim that may not be made holds nobody else up.
@@ -51,8 +51,7 @@ impl Managed for DigitalTwin {
             thing_id: id.map(|id| id.to_string()),
             policy: policy(self),
         };
-        let woken = shared.catalog.lock().set_twin(&place, Some(card));
-        shared.wake(woken);
+        catalog.set_twin(&place, Some(card))
     }
 
     fn gone(shared: &Shared, place: &Place) {
@@ -82,8 +81,9 @@ impl Managed for DigitalTwin {
         if after != before.status {
             outcome.notes.extend(remarks(self, &before.status, &after, &outcome));
         }
-        let is_ready =
-            !outcome.finished && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
+        let is_ready = !outcome.finished
+            && shared.twins.find(&place).is_some()
+            && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
         tell_ready(shared, &place, is_ready);
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
         finish(shared, Passed { object: self, place: &place, started, before, after, outcome: &outcome })

@@ -20,6 +20,7 @@ use kube::{Resource, runtime::PredicateConfig};
 use super::annotation::PREFIX;
 use super::context::{Context, Ditto, Managed, PASSES_MAX, Shared, Shelf, place};
 use super::finalizer::has_ours;
+use super::health::Patience;
 use super::pass::reconcile;
 use crate::reconcile::Place;
 
@@ -34,14 +35,15 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
     };
     let mut observer = Observer::<K>::new(Arc::clone(&shared), watch_name::<K>(scope.as_deref()));
     let objects = watcher(api, watcher::Config::default())
-        .default_backoff()
+        .backoff(Patience::default())
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
         .inspect(move |event| observer.observe(event))
         .applied_objects()
-        .predicate_filter(steering::<K>, PredicateConfig::default())
+        .predicate_filter(|object: &_| Some(steering::<K>(object)), PredicateConfig::default())
         // The observer has told about errors; in the queue they would hold up the wake-ups.
         .filter(|object| ready(object.is_ok()));
+    let waking = Arc::clone(&shared);
     let woken = wakes.stream(pause).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     Controller::for_stream(objects, store)
         .with_config(Config::default().concurrency(PASSES_MAX))
@@ -51,7 +53,10 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
         .for_each(|passed| {
             match passed {
                 Ok(_) => {}
-                Err(Error::ObjectNotFound(gone)) => tracing::trace!(%gone, "woken after it went"),
+                Err(Error::ObjectNotFound(gone)) => {
+                    let place = (gone.namespace.unwrap_or_default(), gone.name);
+                    K::desk(&waking).forget(&place);
+                }
                 Err(error) => tracing::warn!(%error, kind = K::KIND, "the queue stumbled"),
             }
             ready(())
@@ -66,13 +71,15 @@ pub fn watch_name<K: Managed>(scope: Option<&str>) -> String {
     }
 }
 
+/// A pass has no error of its own: what went wrong stands in status.
+#[allow(clippy::trivially_copy_pass_by_ref)] // kube asks for a reference
 fn never<K: Managed, D>(_: Arc<DeserializeGuard<K>>, error: &Infallible, _: Arc<Context<D>>) -> Action {
     match *error {}
 }
 
 /// What must change for a watch event to start a pass: what steers us, and never our own writes. Our
 /// finalizer counts only when it is missing although we have been here: somebody took it off.
-fn steering<K: Managed>(object: &DeserializeGuard<K>) -> Option<u64> {
+fn steering<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
     let meta: &ObjectMeta = object.meta();
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
     let was_here = object.0.as_ref().is_ok_and(|object| object.reported().is_some());
@@ -84,7 +91,7 @@ fn steering<K: Managed>(object: &DeserializeGuard<K>) -> Option<u64> {
     finalizers.iter().filter(|name| !ours(name)).for_each(|name| name.hash(&mut hasher));
     let annotations = meta.annotations.iter().flatten();
     annotations.filter(|(name, _)| ours(name)).for_each(|annotation| annotation.hash(&mut hasher));
-    Some(hasher.finish())
+    hasher.finish()
 }
 
 /// Keeps catalog and health in step with one watch.
@@ -107,7 +114,7 @@ impl<K: Managed> Observer<K> {
 
     fn observe(&mut self, event: &Result<Event<DeserializeGuard<K>>, watcher::Error>) {
         match event {
-            Err(error) => return self.shared.health.failed(&self.watch, error.into()),
+            Err(error) => return self.shared.health.watch_failed(&self.watch, error),
             // Comes before the list is asked for, so it proves nothing.
             Ok(Event::Init) => return self.listed.clear(),
             Ok(Event::InitApply(object)) => {
@@ -127,7 +134,8 @@ impl<K: Managed> Observer<K> {
         self.present.insert(place);
         // One that cannot be read keeps the claim it had: nobody else takes its thing over.
         if let Ok(object) = &object.0 {
-            object.see(&self.shared);
+            let woken = object.enter(&self.shared, &mut self.shared.catalog.lock());
+            self.shared.wake(woken);
         }
     }
 
@@ -141,7 +149,9 @@ impl<K: Managed> Observer<K> {
     fn list_is_whole(&mut self) {
         let listed = std::mem::take(&mut self.listed);
         let vanished: Vec<Place> = self.present.difference(&listed).cloned().collect();
-        vanished.iter().for_each(|place| self.gone(place));
+        for place in &vanished {
+            self.gone(place);
+        }
         if std::mem::take(&mut self.is_first) {
             self.shared.filling.one_more();
         }

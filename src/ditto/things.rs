@@ -21,6 +21,10 @@ const PAGE_MAX: u32 = 200;
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 impl Things for DittoClient {
+    fn header_room(&self) -> usize {
+        Self::header_room(self)
+    }
+
     async fn find_thing(&self, id: &ThingId, fields: &[Pointer]) -> Result<Option<FoundThing>, Refused> {
         let request = Request::new(Verb::Get, &["things", id.as_str()]).query("fields", &selector(fields));
         match self.call(request).await {

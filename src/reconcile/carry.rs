@@ -43,7 +43,7 @@ where
     D: Things + Policies,
     F: Finalizer,
 {
-    let (mut pass, mut next) = TwinPass::start(facts);
+    let (mut pass, mut next) = TwinPass::start(facts, ditto.header_room());
     loop {
         match next {
             Next::Done(outcome) => return Report { outcome: *outcome, would: None },

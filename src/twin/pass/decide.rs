@@ -6,12 +6,12 @@ use super::super::call::{FoundThing, Metadata, ThingPatch};
 use super::super::desired::{Desired, Drift};
 use super::super::facts::PolicyFact;
 use super::super::json::Pointer;
-use super::super::mark::{MARK_BYTES_MAX, Mark, Origin, ascii};
+use super::super::mark::{BASE_BYTES_MAX, MARK_BYTES_MAX, Mark, Origin, ascii};
 use super::super::ownership::{Declared, declared};
 use super::super::plan::{self, Changes};
 use super::super::reason::{Applied, Drifted, Held, Reason};
 use super::super::request::{Next, Request};
-use super::{HEADER_BYTES, LOOKS_MAX, SEED_LOOKS_MAX, State, TwinPass};
+use super::{LOOKS_MAX, PATCH_FRAME_BYTES, SEED_LOOKS_MAX, State, TwinPass};
 
 impl TwinPass {
     pub(super) fn decide(mut self, found: Option<FoundThing>) -> (Self, Next) {
@@ -22,7 +22,7 @@ impl TwinPass {
         let hash = desired.hash();
         let mark = found.mark.as_ref().and_then(Mark::from_json);
         let base = self.base(mark.as_ref(), &hash, &declared);
-        let room = HEADER_BYTES.saturating_sub(MARK_BYTES_MAX);
+        let room = self.guard_room(&desired, &hash);
         let mut changes = plan::changes(&desired, &declared, base.as_ref(), &found.document, room);
         let same_policy = found.policy_id.as_deref() == Some(&self.wanted_policy());
         let case = Case {
@@ -44,7 +44,7 @@ impl TwinPass {
         };
         if let Some(path) = &changes.unseedable {
             let message = format!(
-                "the path {path} is too long to be seeded safely; shorten its keys, or set its mode to Enforce or Ignore"
+                "the path {path} is too long to be seeded safely in Ditto's 5,120 bytes of headers; shorten its keys or the credentials, or set its mode to Enforce or Ignore"
             );
             return self.stop(false, Held::new(Reason::InvalidSpec, message));
         }
@@ -60,6 +60,16 @@ impl TwinPass {
         }
         let with_owned = self.weigh_drift(&desired, &hash, mark.as_ref(), &mut changes, &found, same_policy);
         self.write(&desired, hash, &ours, changes, &found, (with_owned, same_policy))
+    }
+
+    /// What the headers of one patch have left for guards. A folder's base is not known yet: its most is
+    /// kept free.
+    fn guard_room(&self, desired: &Desired, hash: &str) -> usize {
+        let mut mark = Mark::of(&self.facts.identity, Origin::Created, hash.to_owned());
+        mark.telemetry.clone_from(&desired.telemetry);
+        let bytes = ascii(&mark.to_json()).len();
+        let mark = if self.facts.folder { (bytes + BASE_BYTES_MAX).min(MARK_BYTES_MAX) } else { bytes };
+        self.header_room.saturating_sub(mark + PATCH_FRAME_BYTES)
     }
 
     /// Notes drift, and says whether owned paths may be written.
@@ -168,7 +178,6 @@ impl TwinPass {
             }
         }
         let body = plan::creation(declared, &self.wanted_policy());
-        debug_assert!(ascii(&mark.to_json()).len() <= HEADER_BYTES);
         let request = Request::CreateThing { id: desired.id.clone(), body, mark: mark.to_json() };
         self.ask(State::Creating, request)
     }

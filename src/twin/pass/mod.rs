@@ -21,8 +21,9 @@ use super::reason::{Applied, Held, Note, Outcome, Reason};
 use super::request::{Answer, Next, Request};
 use super::said::Refused;
 
-/// All headers a patch may fill, in bytes: Ditto takes 5,120 in all, and some are not ours to count.
-pub const HEADER_BYTES: usize = 4_800;
+/// What a patch's headers hold besides mark and guards, in bytes: their names, the fence, and the frame of
+/// `put-metadata`.
+const PATCH_FRAME_BYTES: usize = 640;
 /// How often one pass looks at the same thing before it leaves the rest to the next.
 pub const LOOKS_MAX: u32 = 4;
 /// As [`LOOKS_MAX`], when each look moved some of many seeds closer.
@@ -46,11 +47,13 @@ pub struct TwinPass {
     looks: u32,
     failed_fences: u32,
     policy_checked: bool,
+    header_room: usize,
     outcome: Outcome,
 }
 
 impl TwinPass {
-    pub fn start(facts: TwinFacts) -> (Self, Next) {
+    /// `header_room`: what is left of Ditto's limit on headers for those of one patch, in bytes.
+    pub fn start(facts: TwinFacts, header_room: usize) -> (Self, Next) {
         let mut outcome = Outcome::new(Ok(Reason::AlreadyInSync));
         outcome.origin = facts.known.origin;
         outcome.applied.clone_from(&facts.known.applied);
@@ -62,7 +65,8 @@ impl TwinPass {
             outcome.policy_id = Some(id.to_string());
         }
         let state = State::Looking;
-        let pass = Self { facts, state, looks: 0, failed_fences: 0, policy_checked: false, outcome };
+        let pass =
+            Self { facts, state, looks: 0, failed_fences: 0, policy_checked: false, header_room, outcome };
         if let Some(going) = pass.facts.going.clone() {
             return pass.leave(&going);
         }

@@ -62,7 +62,7 @@ fn known(desired: &Desired) -> Known {
 
 /// Runs a pass against `answers` and returns what it asked and what it came to.
 fn run(facts: TwinFacts, answers: Vec<Answer>) -> (Vec<Request>, Outcome) {
-    let (mut pass, mut next) = TwinPass::start(facts);
+    let (mut pass, mut next) = TwinPass::start(facts, 4_300);
     let mut asked = vec![];
     let mut answers = answers.into_iter();
     loop {

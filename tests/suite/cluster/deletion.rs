@@ -1,5 +1,5 @@
 //! The end of a twin, and what becomes of its thing.
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Desk, NO_RESYNC, SOON, USER, ditto};
 use crate::support::wait_for;
@@ -88,4 +88,31 @@ fn a_policy_in_use_waits_for_its_twins() {
     desk.wait_gone("dt", "pump");
     assert_eq!(desk.thing("pump"), None);
     desk.wait_gone("tp", "sensors");
+}
+
+#[test]
+fn f17_a_mass_deletion_is_held_until_it_is_confirmed() {
+    const TWINS: usize = 55;
+    let mut desk = Desk::new(NO_RESYNC);
+    desk.sensor("pump-0");
+    let twins: Vec<Value> = (1..TWINS).map(|number| desk.twin(&format!("pump-{number}"))).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": twins});
+    let path = crate::support::ditto::write(desk.folder.path(), "twins.json", &list.to_string());
+    desk.kubectl(&["create", "-f", path.to_str().unwrap()]).ok();
+    for number in 0..TWINS {
+        desk.wait_ready("dt", &format!("pump-{number}"));
+    }
+    desk.restart(NO_RESYNC, |desk| {
+        desk.kubectl(&["delete", "dt", "--all", "--wait=false"]).ok();
+    });
+    for name in ["pump-0", "pump-54"] {
+        let message = desk.wait_reason("dt", name, "DeletionHeld");
+        assert!(message.contains("55 of 55 twins") && message.contains("confirm-deletion"), "{message}");
+        assert!(desk.thing(name).is_some());
+    }
+    desk.kubectl(&["annotate", "dt", "--all", "twinops.dev/confirm-deletion=true"]).ok();
+    for number in 0..TWINS {
+        desk.wait_gone("dt", &format!("pump-{number}"));
+    }
+    assert_eq!(desk.thing("pump-54"), None);
 }

@@ -6,6 +6,7 @@
 mod claims;
 mod deletion;
 mod life;
+mod outage;
 mod policies;
 mod quiet;
 mod rbac;
@@ -14,6 +15,7 @@ mod solo;
 
 use std::path::Path;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -21,12 +23,12 @@ use tempfile::TempDir;
 
 use crate::crds::installed;
 use crate::support::apiserver::Cluster;
-use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, last_after, twinops};
+use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, get, last_after, twinops};
 use crate::support::process::{Child, Output};
 use crate::support::wait_for;
 
 /// For what the operator does at once; long, so that a busy machine fails no test.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 pub const OPERATOR: &str = "nginx:operator";
 pub const DEVICE: &str = "nginx:device";
 pub const USER: &str = "nginx:ditto";
@@ -73,12 +75,15 @@ pub struct Operator {
 }
 
 impl Operator {
-    pub fn start(cluster: &Cluster, folder: &Path, more: &[&str]) -> Self {
+    pub fn start(cluster: &Cluster, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
+        static STARTS: AtomicU32 = AtomicU32::new(0);
         let mut command = twinops();
         command.args(["operator", "--management-listen", "127.0.0.1:0", "--log-level", "debug"]);
         command.arg("--kubeconfig").arg(cluster.kubeconfig("operator"));
-        command.args(["--ditto-url", &ditto().url, "--ditto-pre-authenticated", OPERATOR]).args(more);
-        let mut child = Child::start("operator", &command, folder).expect("the operator starts");
+        command.args(["--ditto-url", &ditto.url, "--ditto-pre-authenticated", OPERATOR]).args(more);
+        // A log of its own, so that the address in it is that of this start.
+        let name = format!("operator-{}", STARTS.fetch_add(1, Ordering::Relaxed));
+        let mut child = Child::start(&name, &command, folder).expect("the operator starts");
         let management = wait_for("the operator's management port", STARTS_WITHIN, || {
             assert!(child.ended().is_none(), "the operator ended:\n{}", child.log());
             last_after(&child.log(), "operator: management ")
@@ -88,13 +93,14 @@ impl Operator {
 
     /// What the management port answers.
     pub fn get(&self, path: &str) -> (u16, String) {
-        crate::support::ditto::get(&format!("{}{path}", self.management))
+        get(&format!("{}{path}", self.management))
     }
 
     pub fn wait_ready(&mut self) {
-        wait_for(&format!("readiness in:\n{}", self.child.log()), SOON, || {
-            (self.get("/readyz").0 == 200).then_some(())
-        });
+        let ready = self.child.wait_ready(SOON, || get(&format!("{}/readyz", self.management)).0 == 200);
+        if let Err(error) = ready {
+            panic!("{:?} from /readyz; {error}", self.get("/readyz"));
+        }
     }
 }
 
@@ -115,18 +121,27 @@ impl Desk {
     }
 
     pub fn with(resync: &str, more: &[&str]) -> Self {
+        Self::beside(ditto(), resync, more)
+    }
+
+    pub fn beside(ditto: &Ditto, resync: &str, more: &[&str]) -> Self {
         let cluster = cluster();
         let namespace = cluster.namespace();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let operator = start(cluster, &namespace, folder.path(), resync, more);
+        let args = ["--watch-namespace", &namespace, "--resync", resync];
+        let mut operator = Operator::start(cluster, ditto, folder.path(), &[&args, more].concat());
+        operator.wait_ready();
         let ditto_namespace = format!("org.{}", namespace.replace('-', ""));
         Self { cluster, namespace, ditto_namespace, folder, operator }
     }
 
-    /// Ends the operator and starts another.
-    pub fn restart(&mut self, resync: &str) {
+    /// Ends the operator, lets `meanwhile` happen, and starts another.
+    pub fn restart(&mut self, resync: &str, meanwhile: impl FnOnce(&Self)) {
         assert!(self.operator.child.stop().success(), "{}", self.operator.child.log());
-        self.operator = start(self.cluster, &self.namespace, self.folder.path(), resync, &[]);
+        meanwhile(self);
+        let args = ["--watch-namespace", &self.namespace, "--resync", resync];
+        self.operator = Operator::start(self.cluster, ditto(), self.folder.path(), &args);
+        self.operator.wait_ready();
     }
 
     pub fn id(&self, name: &str) -> String {
@@ -255,15 +270,8 @@ impl Desk {
     }
 }
 
-fn start(cluster: &Cluster, namespace: &str, folder: &Path, resync: &str, more: &[&str]) -> Operator {
-    let args = ["--watch-namespace", namespace, "--resync", resync];
-    let mut operator = Operator::start(cluster, folder, &[&args, more].concat());
-    operator.wait_ready();
-    operator
-}
-
 /// `Null` when it is not there.
 pub fn condition(resource: &Value, kind: &str) -> Value {
     let conditions = resource["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.filter(|condition| condition["type"] == kind).cloned().next().unwrap_or_default()
+    conditions.into_iter().find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
 }

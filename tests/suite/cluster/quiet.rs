@@ -55,7 +55,7 @@ fn a_second_start_and_every_resync_write_nothing() {
     wait_for("an Event for each", SOON, || (events() > TWINS).then_some(()));
 
     let before = versions(&desk);
-    desk.restart(QUICK_RESYNC);
+    desk.restart(QUICK_RESYNC, |_| {});
     let three_times_each = 3 * u64::try_from(TWINS).unwrap();
     wait_for("three passes over each", SOON, || (passes(&desk) >= three_times_each).then_some(()));
     assert_eq!(versions(&desk), before, "{}", desk.operator.child.log());

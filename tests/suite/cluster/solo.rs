@@ -53,7 +53,7 @@ fn loosen(cluster: &Cluster) {
 fn definitions_come_late_one_resource_is_unreadable_and_definitions_go() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::start().unwrap();
-    let mut operator = Operator::start(&cluster, folder.path(), &["--resync", QUICK_RESYNC]);
+    let mut operator = Operator::start(&cluster, ditto(), folder.path(), &["--resync", QUICK_RESYNC]);
     let readiness = |operator: &Operator, text: &str| {
         let what = format!("{text:?} from readiness, in:\n{}", operator.child.log());
         wait_for(&what, SOON, || operator.get("/readyz").1.contains(text).then_some(()));

@@ -32,8 +32,8 @@ pub fn twinops() -> Command {
 /// An engine process. Ends with the value.
 pub struct Engine {
     pub ditto: Ditto,
-    /// Ends the engine when it is dropped.
-    _child: Child,
+    /// Ends the engine when it is dropped; tests freeze it.
+    pub child: Child,
 }
 
 impl Engine {
@@ -50,7 +50,7 @@ impl Engine {
             assert!(child.ended().is_none(), "the engine ended:\n{}", child.log());
             last_after(&child.log(), "engine listening on ")
         });
-        Self { ditto: Ditto { url }, _child: child }
+        Self { ditto: Ditto { url }, child }
     }
 }
 

@@ -1,0 +1,51 @@
+//! A Ditto that does not answer, or does not know us.
+use serde_json::json;
+
+use super::{Desk, NO_RESYNC, Operator, SOON, cluster, condition};
+use crate::support::ditto::Engine;
+use crate::support::process::Signal;
+use crate::support::wait_for;
+
+#[test]
+fn f22_an_outage_of_ditto_is_told_and_what_was_edited_meanwhile_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut engine = Engine::start(folder.path(), None);
+    let mut desk = Desk::beside(&engine.ditto, NO_RESYNC, &["--ditto-timeout", "1s"]);
+    let mut twin = desk.sensor("pump");
+    let path = format!("/things/{}", desk.id("pump"));
+    engine.child.signal(Signal::Stop);
+    twin["spec"]["attributes"]["location"] = json!("warehouse-2");
+    desk.apply(&twin).ok();
+    let message = desk.wait_reason("dt", "pump", "BackendUnavailable");
+    assert!(message.contains("--ditto-url"), "{message}");
+    wait_for("readiness to say so", SOON, || {
+        desk.operator.get("/readyz").1.contains("ditto: ").then_some(())
+    });
+    assert_eq!(desk.operator.get("/livez").0, 200, "a restart would help nobody");
+
+    engine.child.signal(Signal::Cont);
+    desk.wait_ready("dt", "pump");
+    let (_, thing) = engine.ditto.call(super::USER, "GET", &path, None);
+    assert_eq!(thing["attributes"]["location"], "warehouse-2");
+    desk.operator.wait_ready();
+    let told = desk.get("dt", "pump").unwrap();
+    assert!(
+        told["status"]["lastError"].is_null() && condition(&told, "Synced")["status"] == "True",
+        "{told:#}"
+    );
+}
+
+#[test]
+fn an_operator_without_a_ditto_waits_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed =
+        crate::support::ditto::Ditto { url: format!("http://127.0.0.1:{}", crate::support::free_port()) };
+    let mut operator = Operator::start(cluster(), &closed, folder.path(), &["--watch-namespace", "nowhere"]);
+    wait_for("readiness to say so", SOON, || {
+        let (status, text) = operator.get("/readyz");
+        (status == 503 && text.contains("ditto: Ditto does not know us") && text.contains(&closed.url))
+            .then_some(())
+    });
+    assert_eq!(operator.get("/livez").0, 200);
+    assert!(operator.child.stop().success(), "it stops all the same: {}", operator.child.log());
+}
