@@ -20,7 +20,7 @@ use super::refusal::Refusal;
 use super::request::{Request, form};
 use super::route::{self, Route};
 use super::{Server, unsupported_type};
-use crate::twin::id::{PolicyId, ThingId};
+use crate::twin::id::{PolicyId, ThingId, is_namespace};
 
 const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
 const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
@@ -62,11 +62,16 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         Route::Policy(id, place) => {
             execute(server, asked, read_command(request, method, Target::Policy(id, place), body)?).await
         }
+        Route::Search | Route::Count if *method == "POST" && !is_form(request, body) => {
+            Err(Refusal::Text(415, "a search is posted as application/x-www-form-urlencoded"))
+        }
         Route::Search => {
+            request.waits(Verb::Get)?;
             let page = search::run(&server.core.state.read(), &query(request, body)?, caller)?;
             Ok(Json(page.body()).into_response())
         }
         Route::Count => {
+            request.waits(Verb::Get)?;
             let count = search::count(&server.core.state.read(), &query(request, body)?, caller)?;
             Ok(Json(count).into_response())
         }
@@ -233,6 +238,7 @@ fn respond(answer: Answer, location: Option<&str>) -> Response {
 
 /// `?ids=` answers those things in that order; without it, the first page of all things.
 fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Response, Refusal> {
+    request.waits(Verb::Get)?;
     let lists: Vec<&str> = request.all("ids").collect();
     let state = server.core.state.read();
     if lists.is_empty() {
@@ -265,6 +271,11 @@ fn with_links(request: &Request, page: search::Page) -> Response {
     response
 }
 
+fn is_form(request: &Request, body: &[u8]) -> bool {
+    let given = request.header("content-type").unwrap_or_default();
+    body.is_empty() || given.starts_with("application/x-www-form-urlencoded")
+}
+
 /// From the query of a GET, or the form in the body of a POST.
 fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
     let posted = form(body);
@@ -273,6 +284,11 @@ fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
         |name: &str| parameters().filter(|(key, _)| key == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
     let options = all("option");
     let namespaces = all("namespaces");
+    let bad = namespaces.iter().flat_map(|l| l.split(',')).find(|n| !n.is_empty() && !is_namespace(n));
+    if let Some(bad) = bad {
+        let message = format!("`{bad}` is no namespace: write `org.acme`");
+        return Err(Failure::new(400, "thing-search:search.namespaces.invalid", message));
+    }
     let fields = all("fields");
     let words = |lists: &[String]| lists.iter().flat_map(|l| l.split(',')).map(str::to_owned).collect();
     Ok(Query {
