@@ -11,7 +11,7 @@ use super::apply::apply;
 use super::command::{Answer, Caller, Command, Outcome, Target, Verb};
 use super::failure::Failure;
 use super::policy;
-use super::state::{Change, State};
+use super::state::{State, Undo};
 use super::store::committer::Committer;
 
 /// What the engine counts; all since it started.
@@ -36,6 +36,11 @@ pub struct Core {
 }
 
 impl Core {
+    /// The state as it is now, for reads that take their time: no writer waits for them.
+    pub fn snapshot(&self) -> State {
+        self.state.read().clone()
+    }
+
     pub async fn execute(&self, command: &Command, caller: &Caller) -> Result<Answer, Failure> {
         if let Target::Policy(id, _) = &command.target
             && policy::any_expired(&self.state.read(), id, caller.now)
@@ -63,7 +68,7 @@ impl Core {
                 committer.ready()?;
             }
             let Outcome { answer, changes } = decide(&state)?;
-            let undo: Vec<Change> = changes.iter().map(|change| state.put(change.clone())).collect();
+            let undo: Vec<Undo> = changes.iter().map(|change| state.put(change.clone())).collect();
             let revisions = changes.len() as u64;
             (answer, self.committer.as_ref().map(|committer| committer.commit(changes, undo)), revisions)
         };
@@ -82,30 +87,87 @@ impl Core {
 mod tests {
     use super::super::command::{Headers, Target};
     use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
-    use super::super::store::{Disk, DiskError};
+    use super::super::state::{Change, Kind};
+    use super::super::store::{Disk, DiskError, Durability};
     use super::super::time;
     use super::*;
     use crate::twin::id::{PolicyId, ThingId};
     use crate::twin::json::Pointer;
+    use parking_lot::Mutex;
     use serde_json::{Value, json};
 
-    /// Takes `room` batches, then has no space left.
+    /// Takes as many batches as there is room for, then has no space left.
+    #[derive(Clone, Default)]
     struct SmallDisk {
-        room: usize,
+        room: Arc<Mutex<usize>>,
+        written: Arc<Mutex<Vec<Change>>>,
+        syncs: Arc<AtomicU64>,
     }
 
     impl Disk for SmallDisk {
-        fn write(&mut self, _: &[&Change]) -> Result<(), DiskError> {
-            self.room = self.room.checked_sub(1).ok_or(DiskError::Full)?;
+        fn write(&mut self, changes: &[&Change], _: Durability) -> Result<(), DiskError> {
+            let mut room = self.room.lock();
+            *room = room.checked_sub(1).ok_or(DiskError::Full)?;
+            self.written.lock().extend(changes.iter().map(|change| (*change).clone()));
             Ok(())
+        }
+
+        fn sync(&mut self) -> Result<(), DiskError> {
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn recover(&mut self, before: &[Change]) -> Result<(), DiskError> {
+            self.write(&before.iter().collect::<Vec<_>>(), Durability::Durable)
         }
     }
 
     fn core(room: usize) -> Core {
+        core_on(SmallDisk { room: Arc::new(Mutex::new(room)), ..SmallDisk::default() }, Durability::Durable)
+    }
+
+    fn core_on(disk: SmallDisk, durability: Durability) -> Core {
         let (state, counts) = (Arc::default(), Arc::default());
-        let committer =
-            Committer::start(SmallDisk { room }, Arc::clone(&state), Arc::clone(&counts)).unwrap();
+        let committer = Committer::start(disk, durability, Arc::clone(&state), Arc::clone(&counts)).unwrap();
         Core { state, counts, committer: Some(committer) }
+    }
+
+    #[tokio::test]
+    async fn f43_writes_are_taken_again_when_space_returns() {
+        let disk = SmallDisk { room: Arc::new(Mutex::new(1)), ..SmallDisk::default() };
+        let core = core_on(disk.clone(), Durability::Durable);
+        let put = |n: i32| command(Verb::Put, ThingPlace::root(), json!({"attributes": {"n": n}}));
+        core.execute(&put(0), &caller()).await.unwrap();
+        assert_eq!(core.execute(&put(1), &caller()).await.unwrap_err().status, 507);
+        *disk.room.lock() = 100;
+        let retried = loop {
+            match core.execute(&put(2), &caller()).await {
+                Err(refused) if refused.status == 507 => tokio::task::yield_now().await,
+                other => break other,
+            }
+        };
+        assert_eq!(retried.unwrap().revision, Some(2), "the refused write has no revision");
+        assert_eq!(core.committer.as_ref().and_then(Committer::failed), None);
+        let written = disk.written.lock().clone();
+        let things: Vec<(u64, Value)> = written
+            .iter()
+            .filter(|change| change.kind == Kind::Thing)
+            .map(|c| (c.entry.revision, c.entry.document.as_ref().unwrap()["attributes"]["n"].clone()))
+            .collect();
+        let why = "what the refused write was to change is written once more, in case the disk has the refused write";
+        assert_eq!(things, [(1, json!(0)), (1, json!(0)), (2, json!(2))], "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_relaxed_write_is_synced_without_another_write() {
+        let disk = SmallDisk { room: Arc::new(Mutex::new(1)), ..SmallDisk::default() };
+        let core = core_on(disk.clone(), Durability::Relaxed);
+        core.execute(&command(Verb::Put, ThingPlace::root(), json!({})), &caller()).await.unwrap();
+        while disk.syncs.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        core.committer.as_ref().unwrap().close();
+        assert_eq!(disk.syncs.load(Ordering::Relaxed), 1);
     }
 
     fn command(verb: Verb, place: ThingPlace, body: Value) -> Command {

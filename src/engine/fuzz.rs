@@ -108,6 +108,25 @@ fn fuzz_merge_patch() {
     });
 }
 
+/// An expression that mostly parses.
+fn expression(dice: &mut Dice, depth: usize) -> String {
+    let properties =
+        ["attributes/a", "/features/*/properties/p", "features/f", "_revision", "thingId", "attributes/a/b"];
+    let values = ["1", "-1.5", "\"x*\"", "'?'", "null", "true", "time:now-1h", "\"\\\"\""];
+    let property = properties[dice.below(properties.len())];
+    let value = values[dice.below(values.len())];
+    match dice.below(if depth == 0 { 3 } else { 6 }) {
+        0 => format!("exists({property})"),
+        1 => format!("in({property},{value},{value})"),
+        2 => format!("{}({property},{value})", ["eq", "ne", "lt", "ge", "like", "ilike"][dice.below(6)]),
+        3 => format!("not({})", expression(dice, depth - 1)),
+        _ => {
+            let parts: Vec<String> = (0..=dice.below(3)).map(|_| expression(dice, depth - 1)).collect();
+            format!("{}({})", ["and", "or"][dice.below(2)], parts.join(","))
+        }
+    }
+}
+
 #[test]
 fn fuzz_rql() {
     let words = [
@@ -141,7 +160,7 @@ fn fuzz_rql() {
         "%",
     ];
     rounds("RQL", |dice| {
-        let text = dice.text(&words);
+        let text = if dice.below(4) == 0 { dice.text(&words) } else { expression(dice, 4) };
         let Ok(expr) = rql::parse(&text) else { return };
         let thing =
             json!({"attributes": dice.value(3, &words), "features": dice.value(3, &words), "_revision": 1});

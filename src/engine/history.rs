@@ -5,17 +5,15 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use super::state::Entry;
+use super::state::Thing;
 use super::time;
 
 /// Earlier revisions kept of one thing.
 const REVISIONS_MAX: usize = 100;
-/// All that is kept, in bytes of compact JSON; beyond it the oldest revisions of all things go first.
+/// All that is kept, in bytes; beyond it the oldest revisions of all things go first.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What keeping one revision costs beside its JSON, in bytes.
-const OVERHEAD: usize = 160;
+/// What keeping one revision costs beside its document, in bytes.
+const OVERHEAD: usize = 200;
 
 /// Source: Ditto 3.8, headers `at-historical-revision`, `at-historical-timestamp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,22 +24,24 @@ pub enum Moment {
     Time(i64),
 }
 
+#[derive(Debug)]
 struct Past {
-    revision: u64,
-    modified: i64,
-    /// Compact JSON; `None` when the thing was deleted then.
-    document: Option<Box<str>>,
+    thing: Arc<Thing>,
     /// Its place in `History::order`.
     ticket: u64,
 }
 
 impl Past {
     fn weight(&self) -> usize {
-        self.document.as_ref().map_or(0, |json| json.len()) + OVERHEAD
+        self.thing.size() + OVERHEAD
+    }
+
+    fn modified(&self) -> Option<i64> {
+        time::parse(self.thing.node()?.at(&["_modified"])?.text()?)
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct History {
     things: HashMap<Arc<str>, VecDeque<Past>>,
     /// Whose oldest revision each ticket is, oldest ticket first.
@@ -53,23 +53,11 @@ pub struct History {
 }
 
 impl History {
-    /// Keeps what a change of the thing replaced. A revision that the disk refused was kept, too, when it was
-    /// taken back; the next change of that thing finds it at the end and replaces it.
-    pub fn keep(&mut self, id: &str, before: &Entry) {
-        if before.revision == 0 {
-            return;
-        }
-        let id = self.things.get_key_value(id).map_or_else(|| Arc::from(id), |(id, _)| Arc::clone(id));
-        while self.last(&id).is_some_and(|last| last.revision >= before.revision) {
-            self.forget(&id, VecDeque::pop_back);
-        }
-        let modified = before.document.as_ref().and_then(|thing| time::parse(thing["_modified"].as_str()?));
-        let past = Past {
-            revision: before.revision,
-            modified: modified.unwrap_or_default(),
-            document: before.document.as_ref().map(|thing| thing.to_string().into_boxed_str()),
-            ticket: self.next,
-        };
+    /// Keeps what a change of the thing replaced.
+    pub fn keep(&mut self, thing: &Arc<Thing>) {
+        let known = self.things.get_key_value(thing.id()).map(|(id, _)| Arc::clone(id));
+        let id = known.unwrap_or_else(|| Arc::from(thing.id()));
+        let past = Past { thing: Arc::clone(thing), ticket: self.next };
         self.next += 1;
         self.bytes += past.weight();
         self.order.insert(past.ticket, Arc::clone(&id));
@@ -85,8 +73,12 @@ impl History {
         }
     }
 
-    fn last(&self, id: &str) -> Option<&Past> {
-        self.things.get(id)?.back()
+    /// The thing is the present again: the disk refused what replaced it.
+    pub fn take_back(&mut self, thing: &Thing) {
+        let last = self.things.get(thing.id()).and_then(VecDeque::back);
+        if last.is_some_and(|last| last.thing.revision() == thing.revision()) {
+            self.forget(thing.id(), VecDeque::pop_back);
+        }
     }
 
     fn forget(&mut self, id: &str, pop: fn(&mut VecDeque<Past>) -> Option<Past>) {
@@ -101,33 +93,40 @@ impl History {
     }
 
     /// The thing as it was at that moment, unless that is the present, not kept any more, or still to come.
-    pub fn at(&self, id: &str, moment: Moment) -> Option<(u64, Value)> {
+    pub fn at(&self, id: &str, moment: Moment) -> Option<Arc<Thing>> {
         let revisions = self.things.get(id)?;
         let past = match moment {
-            Moment::Revision(revision) => revisions.iter().find(|past| past.revision == revision),
-            Moment::Time(time) => revisions.iter().rev().find(|past| past.modified <= time),
-        }?;
-        let document = serde_json::from_str(past.document.as_deref()?).ok()?;
-        Some((past.revision, document))
+            Moment::Revision(revision) => revisions.iter().find(|past| past.thing.revision() == revision),
+            Moment::Time(time) => {
+                revisions.iter().rev().find(|past| past.modified().is_some_and(|modified| modified <= time))
+            }
+        };
+        past.map(|past| Arc::clone(&past.thing))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::{Change, Entry, Kind, State};
     use super::*;
     use serde_json::json;
 
-    fn entry(revision: u64, text: &str) -> Entry {
+    fn change(id: &str, revision: u64, text: &str) -> Change {
         let modified = time::print(i64::try_from(revision).unwrap() * 1_000);
-        let document = json!({"attributes": text, "_revision": revision, "_modified": modified});
-        Entry { revision, document: Some(Arc::new(document)) }
+        let document = json!({"attributes": {"text": text}, "_revision": revision, "_modified": modified});
+        let entry = Entry { revision, document: Some(Arc::new(document)) };
+        Change { kind: Kind::Thing, id: id.to_owned(), entry }
+    }
+
+    fn text(state: &State, revision: u64) -> Option<String> {
+        let past = state.past("a:b", Moment::Revision(revision))?;
+        Some(past.node()?.at(&["attributes", "text"])?.text()?.to_owned())
     }
 
     #[test]
     fn the_last_hundred_revisions_of_a_thing_are_kept() {
-        let mut history = History::default();
-        (1..=150).for_each(|revision| history.keep("a:b", &entry(revision, "")));
-        let at = |moment| history.at("a:b", moment).map(|(revision, _)| revision);
+        let mut state = State::default();
+        (1..=151).for_each(|revision| drop(state.put(change("a:b", revision, ""))));
         let rows = [
             (Moment::Revision(50), None),
             (Moment::Revision(51), Some(51)),
@@ -139,28 +138,31 @@ mod tests {
             (Moment::Time(i64::MAX), Some(150)),
         ];
         for (moment, expected) in rows {
-            assert_eq!(at(moment), expected, "{moment:?}");
+            assert_eq!(state.past("a:b", moment).map(|past| past.revision()), expected, "{moment:?}");
         }
-        assert_eq!(history.order.len(), REVISIONS_MAX);
     }
 
     #[test]
-    fn a_revision_the_disk_refused_is_replaced() {
-        let mut history = History::default();
-        history.keep("a:b", &entry(1, "one"));
-        history.keep("a:b", &entry(2, "refused"));
-        history.keep("a:b", &entry(1, "one"));
-        history.keep("a:b", &entry(2, "two"));
-        let texts = [1, 2].map(|revision| history.at("a:b", Moment::Revision(revision)).unwrap().1);
-        assert_eq!(texts.map(|thing| thing["attributes"].clone()), [json!("one"), json!("two")]);
-        assert_eq!(history.order.len(), 2);
+    fn a_revision_the_disk_refused_never_was() {
+        let mut state = State::default();
+        drop(state.put(change("a:b", 1, "one")));
+        let undo = state.put(change("a:b", 2, "refused"));
+        state.undo(undo);
+        assert_eq!(text(&state, 1), None, "it is the present");
+        drop(state.put(change("a:b", 2, "two")));
+        drop(state.put(change("a:b", 3, "three")));
+        assert_eq!([1, 2, 3].map(|r| text(&state, r)), [Some("one".into()), Some("two".into()), None]);
     }
 
     #[test]
     fn memory_is_bounded_over_all_things_and_the_oldest_go_first() {
-        let mut history = History::default();
+        let (mut state, mut history) = (State::default(), History::default());
         let long = "x".repeat(100_000);
-        (0..1_000).for_each(|n| history.keep(&format!("a:{n}"), &entry(1, &long)));
+        for n in 0..1_000 {
+            let id = format!("a:{n}");
+            drop(state.put(change(&id, 1, &long)));
+            history.keep(state.thing(&id).unwrap());
+        }
         assert!(history.bytes <= BYTES_MAX && history.bytes > BYTES_MAX - 200_000);
         assert!(history.at("a:0", Moment::Revision(1)).is_none());
         assert!(history.at("a:999", Moment::Revision(1)).is_some());

@@ -25,6 +25,7 @@ mod time;
 
 pub use core::Stats;
 pub use http::openapi::openapi;
+pub use store::Durability;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ pub struct EngineOptions {
     pub listen: SocketAddr,
     /// `None` keeps nothing.
     pub data: Option<PathBuf>,
+    pub durability: Durability,
     /// Trusts the header `x-ditto-pre-authenticated`; only behind a proxy that sets it.
     pub pre_authenticated: bool,
     /// `user:password` lines; user `u` is subject `nginx:u`.
@@ -104,7 +106,7 @@ pub async fn start(options: EngineOptions, stop: CancellationToken) -> Result<Ru
     let authentication =
         Authentication { pre_authenticated: options.pre_authenticated, users, anonymous: options.anonymous };
     let counts = Arc::new(Stats::default());
-    let (state, committer) = open(options.data, &counts).await?;
+    let (state, committer) = open(options.data, options.durability, &counts).await?;
     let listen = |cause| EngineError::Listen { address: options.listen, cause };
     let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -116,7 +118,11 @@ pub async fn start(options: EngineOptions, stop: CancellationToken) -> Result<Ru
 
 type Opened = (Arc<RwLock<State>>, Option<Committer>);
 
-async fn open(data: Option<PathBuf>, counts: &Arc<Stats>) -> Result<Opened, EngineError> {
+async fn open(
+    data: Option<PathBuf>,
+    durability: Durability,
+    counts: &Arc<Stats>,
+) -> Result<Opened, EngineError> {
     let Some(path) = data else { return Ok((Arc::default(), None)) };
     let counts = Arc::clone(counts);
     let opened = tokio::task::spawn_blocking(move || {
@@ -124,7 +130,7 @@ async fn open(data: Option<PathBuf>, counts: &Arc<Stats>) -> Result<Opened, Engi
         let (things, policies) = state.count();
         tracing::info!(folder = %path.display(), things, policies, "the engine has read its folder");
         let state = Arc::new(RwLock::new(state));
-        let committer = Committer::start(store, Arc::clone(&state), counts);
+        let committer = Committer::start(store, durability, Arc::clone(&state), counts);
         let committer = committer.map_err(|cause| EngineError::Folder { path, cause: cause.to_string() })?;
         Ok((state, Some(committer)))
     });

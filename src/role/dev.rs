@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::NOTHING_TRIED;
 use crate::ditto::DittoClient;
-use crate::engine::{self, EngineOptions};
+use crate::engine::{self, Durability, EngineOptions};
 use crate::ports::Policies;
 use crate::settings::{Data, Dev, LOOPBACK_SUBJECT, Prune};
 use crate::source::{self, Absences, Line, Runner, Snapshot, Watcher};
@@ -30,6 +30,7 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     let options = EngineOptions {
         listen: dev.engine_listen,
         data: super::engine::folder(dev.data.clone()),
+        durability: Durability::Durable,
         pre_authenticated: true,
         basic_auth_file: None,
         anonymous: Some(LOOPBACK_SUBJECT.to_owned()),

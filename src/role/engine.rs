@@ -11,6 +11,7 @@ pub async fn run(settings: Engine) -> anyhow::Result<ExitCode> {
     let options = EngineOptions {
         listen: settings.listen,
         data: folder(settings.data),
+        durability: settings.durability,
         pre_authenticated: settings.pre_authenticated,
         basic_auth_file: settings.basic_auth_file,
         anonymous: None,

@@ -203,7 +203,7 @@ fn searches_find_what_was_recorded() {
             let mut found: Vec<&str> = things
                 .0
                 .iter()
-                .filter(|thing| search::matches(&expr, thing, &|_| true, NOW))
+                .filter(|thing| search::matches(&expr, *thing, &|_| true, NOW))
                 .filter_map(|thing| thing["thingId"].as_str())
                 .collect();
             found.sort_unstable();

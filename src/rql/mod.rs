@@ -16,6 +16,7 @@ mod value;
 
 pub use like::like;
 pub use parse::{DEPTH_MAX, LENGTH_MAX, NODES_MAX, ParseError, parse};
+pub use value::{Number, Scalar, Tree};
 
 /// A place in a thing, as a filter names it: `attributes/a`, `/features/*/properties/p`.
 ///

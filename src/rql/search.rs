@@ -6,15 +6,13 @@
 //! Source: Ditto 3.8, `CreateBsonPredicateVisitor.java`, `GetFilterBsonVisitor.java`, `GetExistsBsonVisitor.java`.
 use std::cmp::Ordering;
 
-use serde_json::Value;
-
-use super::{Expr, Literal, Now, Op, Property, like, value::Scalar};
+use super::{Expr, Literal, Now, Op, Property, Tree, like, value::Scalar};
 
 /// Whether `thing` (the whole JSON, with its special members) is found.
 ///
 /// `readable` says whether the caller may READ a path of the thing; it is asked for every property looked at, except
 /// `thingId` and `namespace`, which the index does not protect.
-pub fn matches(expr: &Expr, thing: &Value, readable: &dyn Fn(&[&str]) -> bool, now: Now) -> bool {
+pub fn matches<'t, T: Tree<'t>>(expr: &Expr, thing: T, readable: &dyn Fn(&[&str]) -> bool, now: Now) -> bool {
     let scope = Scope { thing, readable };
     match expr {
         Expr::And(all) => all.iter().all(|expr| matches(expr, thing, readable, now)),
@@ -34,19 +32,31 @@ pub fn matches(expr: &Expr, thing: &Value, readable: &dyn Fn(&[&str]) -> bool, n
     }
 }
 
-/// A thing and what its reader sees of it.
-struct Scope<'v> {
-    thing: &'v Value,
-    readable: &'v dyn Fn(&[&str]) -> bool,
+/// Every scalar of a thing that a comparison of `property` can meet: what an index of the property holds.
+pub fn scalars<'t, T: Tree<'t>>(property: &Property, thing: T, mut each: impl FnMut(Scalar<'t>)) {
+    let segments: Vec<&str> = property.segments().iter().map(String::as_str).collect();
+    let mut all = |values: Vec<T>| candidates(&values).for_each(&mut each);
+    match segments.as_slice() {
+        ["features", "*"] => {}
+        ["features", "*", rest @ ..] => features(thing).for_each(|(_, feature)| all(found(feature, rest))),
+        ["namespace"] => all(found(thing, &["_namespace"])),
+        path => all(found(thing, path)),
+    }
 }
 
-impl<'v> Scope<'v> {
+/// A thing and what its reader sees of it.
+struct Scope<'r, T> {
+    thing: T,
+    readable: &'r dyn Fn(&[&str]) -> bool,
+}
+
+impl<'t, T: Tree<'t>> Scope<'_, T> {
     /// Whether the values at a readable place are right; for `features/*`, those of any feature.
-    fn any(&self, property: &Property, right: impl Fn(&[&'v Value]) -> bool) -> bool {
+    fn any(&self, property: &Property, right: impl Fn(&[T]) -> bool) -> bool {
         let segments: Vec<&str> = property.segments().iter().map(String::as_str).collect();
         match segments.as_slice() {
-            ["features", "*"] => self.features().next().is_some(),
-            ["features", "*", rest @ ..] => self.features().any(|(id, feature)| {
+            ["features", "*"] => features(self.thing).next().is_some(),
+            ["features", "*", rest @ ..] => features(self.thing).any(|(id, feature)| {
                 let path = [&["features", id], rest].concat();
                 (self.readable)(&path) && right(&found(feature, rest))
             }),
@@ -55,14 +65,13 @@ impl<'v> Scope<'v> {
             path => (self.readable)(path) && right(&found(self.thing, path)),
         }
     }
-
-    fn features(&self) -> impl Iterator<Item = (&'v str, &'v Value)> {
-        let features = self.thing.get("features").and_then(Value::as_object);
-        features.into_iter().flatten().map(|(id, feature)| (id.as_str(), feature))
-    }
 }
 
-fn compares(op: Op, values: &[&Value], literal: &Literal, wanted: &Scalar<'_>) -> bool {
+fn features<'t, T: Tree<'t>>(thing: T) -> impl Iterator<Item = (&'t str, T)> {
+    thing.member("features").into_iter().flat_map(T::members)
+}
+
+fn compares<'t, T: Tree<'t>>(op: Op, values: &[T], literal: &Literal, wanted: &Scalar<'_>) -> bool {
     let any = |right: fn(Ordering) -> bool| {
         candidates(values).any(|scalar| ordered(&scalar, wanted).is_some_and(right))
     };
@@ -85,7 +94,7 @@ fn compares(op: Op, values: &[&Value], literal: &Literal, wanted: &Scalar<'_>) -
     }
 }
 
-fn any_equal(values: &[&Value], wanted: &Scalar<'_>) -> bool {
+fn any_equal<'t, T: Tree<'t>>(values: &[T], wanted: &Scalar<'_>) -> bool {
     candidates(values).any(|scalar| match (&scalar, wanted) {
         (Scalar::Null, Scalar::Null) => true,
         (scalar, wanted) => ordered(scalar, wanted).is_some_and(Ordering::is_eq),
@@ -93,11 +102,8 @@ fn any_equal(values: &[&Value], wanted: &Scalar<'_>) -> bool {
 }
 
 /// The scalars among the values and among the elements of the arrays, not deeper.
-fn candidates<'a>(values: &'a [&'a Value]) -> impl Iterator<Item = Scalar<'a>> {
-    values
-        .iter()
-        .flat_map(|value| value.as_array().map_or(std::slice::from_ref(*value), Vec::as_slice))
-        .filter_map(Scalar::of)
+fn candidates<'t, T: Tree<'t>>(values: &[T]) -> impl Iterator<Item = Scalar<'t>> {
+    values.iter().flat_map(|value| value.scalar().into_iter().chain(value.items().filter_map(T::scalar)))
 }
 
 /// How two scalars of one type stand to each other; texts by their bytes.
@@ -111,26 +117,19 @@ fn ordered(value: &Scalar<'_>, wanted: &Scalar<'_>) -> Option<Ordering> {
 }
 
 /// The values at a path. An array on the way stands for each object in it, and a number names one of its elements.
-fn found<'v>(value: &'v Value, path: &[&str]) -> Vec<&'v Value> {
-    fn walk<'v>(value: &'v Value, path: &[&str], found: &mut Vec<&'v Value>) {
+fn found<'t, T: Tree<'t>>(value: T, path: &[&str]) -> Vec<T> {
+    fn walk<'t, T: Tree<'t>>(value: T, path: &[&str], found: &mut Vec<T>) {
         let Some((next, rest)) = path.split_first() else {
             return found.push(value);
         };
-        match value {
-            Value::Object(members) => {
-                if let Some(value) = members.get(*next) {
-                    walk(value, rest, found);
-                }
-            }
-            Value::Array(items) => {
-                if let Some(item) = next.parse::<usize>().ok().and_then(|i| items.get(i)) {
-                    walk(item, rest, found);
-                }
-                for item in items.iter().filter(|item| item.is_object()) {
-                    walk(item, path, found);
-                }
-            }
-            _ => {}
+        if let Some(value) = value.member(next) {
+            return walk(value, rest, found);
+        }
+        if let Some(item) = next.parse::<usize>().ok().and_then(|i| value.items().nth(i)) {
+            walk(item, rest, found);
+        }
+        for item in value.items().filter(|item| item.is_object()) {
+            walk(item, path, found);
         }
     }
     let mut found = vec![];

@@ -7,7 +7,7 @@ use super::{Literal, Now, time};
 
 /// A JSON value that is no object and no array, or a literal whose time is resolved.
 #[derive(Clone, Debug)]
-pub(super) enum Scalar<'v> {
+pub enum Scalar<'v> {
     Null,
     Bool(bool),
     Number(Number),
@@ -40,15 +40,50 @@ impl<'v> Scalar<'v> {
     }
 }
 
+/// JSON as the search walks it: a [`Value`], or what a store keeps in place of one.
+pub trait Tree<'t>: Copy {
+    /// `None` for objects and arrays.
+    fn scalar(self) -> Option<Scalar<'t>>;
+    fn is_object(self) -> bool;
+    /// `None` also when this is no object.
+    fn member(self, name: &str) -> Option<Self>;
+    /// Empty when this is no object.
+    fn members(self) -> impl Iterator<Item = (&'t str, Self)>;
+    /// Empty when this is no array.
+    fn items(self) -> impl Iterator<Item = Self>;
+}
+
+impl<'t> Tree<'t> for &'t Value {
+    fn scalar(self) -> Option<Scalar<'t>> {
+        Scalar::of(self)
+    }
+
+    fn is_object(self) -> bool {
+        self.is_object()
+    }
+
+    fn member(self, name: &str) -> Option<Self> {
+        self.as_object()?.get(name)
+    }
+
+    fn members(self) -> impl Iterator<Item = (&'t str, Self)> {
+        self.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+    }
+
+    fn items(self) -> impl Iterator<Item = Self> {
+        self.as_array().into_iter().flatten()
+    }
+}
+
 /// A number, exact: 9007199254740993 is not 9007199254740992.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Number {
+pub enum Number {
     Int(i128),
     Float(f64),
 }
 
 impl Number {
-    fn of(number: &serde_json::Number) -> Self {
+    pub fn of(number: &serde_json::Number) -> Self {
         let int = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
         int.map_or_else(|| Self::Float(number.as_f64().unwrap_or(f64::NAN)), Self::Int)
     }

@@ -168,6 +168,10 @@ pub struct EngineArgs {
     #[command(flatten)]
     pub data: DataArgs,
 
+    /// When a write is answered.
+    #[arg(long, env = "TWINOPS_ENGINE_DURABILITY", value_name = "WHEN", default_value = "durable")]
+    pub durability: Durability,
+
     /// Trust the header `x-ditto-pre-authenticated`: whoever reaches the port may be anybody.
     #[arg(long, env = "TWINOPS_ENGINE_PRE_AUTHENTICATED", value_parser = BoolishValueParser::new())]
     pub pre_authenticated: bool,
@@ -256,6 +260,15 @@ pub enum Output {
     Text,
     /// One JSON document, for programs.
     Json,
+}
+
+/// When the engine answers a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// Once it is on disk.
+    Durable,
+    /// Before it is on disk, where it is 0.1 s later: a power cut can lose that much, the end of the process nothing.
+    Relaxed,
 }
 
 /// How log lines look.

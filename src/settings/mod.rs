@@ -12,7 +12,7 @@ pub mod cli;
 mod ditto;
 mod value;
 
-pub use cli::{LogFormat, Output};
+pub use cli::{Durability, LogFormat, Output};
 pub use ditto::{Credentials, Ditto, LOOPBACK_SUBJECT, Secret};
 
 /// The owner of twins from a folder, unless `--owner` names another.
@@ -92,6 +92,7 @@ pub struct Operator {
 pub struct Engine {
     pub listen: SocketAddr,
     pub data: Data,
+    pub durability: Durability,
     pub pre_authenticated: bool,
     pub basic_auth_file: Option<PathBuf>,
 }
@@ -261,6 +262,7 @@ fn engine(args: cli::EngineArgs, around: &Surroundings, mistakes: &mut Mistakes)
     Engine {
         listen,
         data: data(args.data, mistakes),
+        durability: args.durability,
         pre_authenticated: args.pre_authenticated,
         basic_auth_file: args.basic_auth_file,
     }

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tokio::runtime::RuntimeFlavor;
 
 use super::super::command::{Answer, Caller, Command, Target, Verb, object};
 use super::super::enforce::Permission;
@@ -67,12 +68,14 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         }
         Route::Search => {
             request.waits(Verb::Get)?;
-            let page = search::run(&server.core.state.read(), &query(request, body)?, caller)?;
+            let query = query(request, body)?;
+            let page = at_length(|| search::run(&server.core.snapshot(), &query, caller))?;
             Ok(Json(page.body()).into_response())
         }
         Route::Count => {
             request.waits(Verb::Get)?;
-            let count = search::count(&server.core.state.read(), &query(request, body)?, caller)?;
+            let query = query(request, body)?;
+            let count = at_length(|| search::count(&server.core.snapshot(), &query, caller))?;
             Ok(Json(count).into_response())
         }
         Route::PolicyAction => {
@@ -240,10 +243,10 @@ fn respond(answer: Answer, location: Option<&str>) -> Response {
 fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Response, Refusal> {
     request.waits(Verb::Get)?;
     let lists: Vec<&str> = request.all("ids").collect();
-    let state = server.core.state.read();
+    let state = server.core.snapshot();
     if lists.is_empty() {
         let query = Query { filters: vec![], wildcards: true, ..query(request, &[])? };
-        let page = search::run(&state, &query, caller)?;
+        let page = at_length(|| search::run(&state, &query, caller))?;
         return Ok(with_links(request, page));
     }
     let fields = request.fields()?;
@@ -253,8 +256,16 @@ fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Respons
     let ids = ids.map(|id| route::thing_id(id).map_err(invalid)).collect::<Result<Vec<_>, _>>()?;
     let found = ids.iter().filter_map(|id| state.get(Kind::Thing, id.as_str()));
     let shown: Vec<Value> =
-        found.filter_map(|thing| thing::visible(&state, thing, fields.as_ref(), caller, true)).collect();
+        found.filter_map(|thing| thing::visible(&state, &thing, fields.as_ref(), caller, true)).collect();
     Ok(Json(shown).into_response())
+}
+
+/// Runs what can keep a core busy for a while, so that other requests on this thread go on elsewhere.
+fn at_length<T>(busy: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(busy),
+        _ => busy(),
+    }
 }
 
 fn with_links(request: &Request, page: search::Page) -> Response {
@@ -316,7 +327,7 @@ fn permissions(state: &State, body: &Value, caller: &Caller) -> Result<Value, Fa
         let wanted = member("hasPermissions")?.as_array();
         let wanted = wanted.ok_or_else(|| Failure::bad_json("`hasPermissions` must be a JSON array"))?;
         let id = text("entityId")?;
-        let policy = state.get(Kind::Thing, id).and_then(|thing| thing["policyId"].as_str()).unwrap_or(id);
+        let policy = state.thing(id).and_then(|thing| thing.policy_id()).unwrap_or(id);
         let path: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let held = state.enforcer(policy, caller.now).is_some_and(|enforcer| {
             let holds = |permission: &Value| {

@@ -14,7 +14,8 @@ fn is_expired(subject: &Value, now: i64) -> bool {
 
 /// Whether a subject of the policy has expired.
 pub fn any_expired(state: &State, id: &PolicyId, now: i64) -> bool {
-    let entries = state.get(Kind::Policy, id.as_str()).and_then(|policy| policy["entries"].as_object());
+    let policy = state.get(Kind::Policy, id.as_str());
+    let entries = policy.as_ref().and_then(|policy| policy["entries"].as_object());
     let subjects = entries.into_iter().flat_map(|entries| entries.values());
     let mut subjects = subjects.filter_map(|entry| entry["subjects"].as_object()).flat_map(|s| s.values());
     subjects.any(|subject| is_expired(subject, now))
@@ -25,7 +26,7 @@ pub fn without_expired(state: &State, id: &PolicyId, now: i64) -> Result<Option<
     let Some(policy) = state.get(Kind::Policy, id.as_str()).filter(|_| any_expired(state, id, now)) else {
         return Ok(None);
     };
-    let mut policy = Value::clone(policy);
+    let mut policy = Value::clone(&policy);
     for entry in policy["entries"].as_object_mut().into_iter().flat_map(|entries| entries.values_mut()) {
         if let Some(subjects) = entry["subjects"].as_object_mut() {
             subjects.retain(|_, subject| !is_expired(subject, now));

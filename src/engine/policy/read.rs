@@ -25,7 +25,7 @@ pub fn read(
     if !enforcer.partial(&caller.subjects, POLICY, &path(&resource), Permission::Read) {
         return Err(place.not_found());
     }
-    let value = find(policy, place)?;
+    let value = find(&policy, place)?;
     let revision = state.revision(Kind::Policy, id);
     let etag = if *place == PolicyPlace::Policy { revision_tag(revision) } else { hash_tag(value) };
     headers.preconditions.check(Some(&etag), true, "policies")?;
@@ -42,7 +42,7 @@ pub fn visible(state: &State, id: &str, caller: &Caller) -> Option<Value> {
     let policy = state.get(Kind::Policy, id)?;
     let enforcer = state.enforcer(id, caller.now)?;
     let readable = enforcer.partial(&caller.subjects, POLICY, &[], Permission::Read);
-    readable.then(|| view(&enforcer, caller, &PolicyPlace::Policy, policy).map(shown)).flatten()
+    readable.then(|| view(&enforcer, caller, &PolicyPlace::Policy, &policy).map(shown)).flatten()
 }
 
 fn find<'p>(policy: &'p Value, place: &PolicyPlace) -> Result<&'p Value, Failure> {

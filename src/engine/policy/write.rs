@@ -40,9 +40,9 @@ pub fn write(
     }
     if let Some(label) = place.label() {
         let entry = PolicyPlace::Entry(label.to_owned());
-        entry.pointer().get(policy).ok_or_else(|| entry.not_found())?;
+        entry.pointer().get(&policy).ok_or_else(|| entry.not_found())?;
     }
-    let write = Write { state, id, place, command, policy, caller };
+    let write = Write { state, id, place, command, policy: &policy, caller };
     match command.verb {
         Verb::Put => write.put(body),
         _ => write.delete(),

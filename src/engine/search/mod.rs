@@ -1,20 +1,30 @@
 //! Search over all things the caller may read. What a write has answered, the next search finds.
 //!
-//! Every thing is looked at: right for some ten thousand things, no more.
+//! A [`plan`] says where to look, and every thing there is asked by the whole filter, on its packed bytes.
 mod option;
 mod order;
+mod plan;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::command::Caller;
-use super::enforce::{Enforcer, Permission};
 use super::failure::Failure;
 use super::fields::Selector;
-use super::state::{Document, State};
+use super::state::{Node, State, Thing};
 use super::thing;
 use crate::rql::{self, Expr, Now};
 pub use option::{Options, Paging};
 use order::{Cursor, Sort};
+use plan::Stretch;
+use reader::{Access, Reader};
+
+/// Hits that are sorted at once when only the first few are wanted.
+const SPARE: usize = 1_000;
 
 /// What is asked, as the request gives it.
 #[derive(Clone, Debug, Default)]
@@ -67,18 +77,16 @@ pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failur
         _ => options.sort.clone().unwrap_or_default(),
     };
     let namespaces = cursor.as_ref().map_or(&query.namespaces, |cursor| &cursor.namespaces);
-    let mut found: Vec<(Vec<Value>, &Document)> = matching(state, &filters, namespaces.as_deref(), caller)
-        .map(|(thing, enforcer)| (sort.values(thing, |path| readable(&enforcer, caller, path)), thing))
-        .filter(|(values, _)| {
-            cursor.as_ref().is_none_or(|cursor| sort.compare(values, &cursor.values).is_gt())
-        })
-        .collect();
-    found.sort_by(|(a, _), (b, _)| sort.compare(a, b));
     let (skip, size) = options.paging.window();
-    let more = found.len() > skip + size;
+    let end = skip.saturating_add(size);
+    let search = Search { state, filters: &filters, namespaces: namespaces.as_deref(), caller };
+    let found = search.first(&sort, cursor.as_ref(), end.saturating_add(1));
+    let more = found.len() > end;
     let window = found.get(skip..).unwrap_or_default();
     let window = &window[..window.len().min(size)];
-    let shown = |thing: &Value| thing::visible(state, thing, query.fields.as_ref(), caller, query.wildcards);
+    let shown = |thing: &Thing| {
+        thing::visible(state, &thing.node()?.unpack(), query.fields.as_ref(), caller, query.wildcards)
+    };
     let items = window.iter().filter_map(|(_, thing)| shown(thing)).collect();
     let next = || {
         let values = window.last().map(|(values, _)| values.clone()).unwrap_or_default();
@@ -87,7 +95,7 @@ pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failur
     };
     Ok(match options.paging {
         Paging::Limit { .. } => {
-            let next_offset = if more { (skip + size).try_into().unwrap_or(i64::MAX) } else { -1 };
+            let next_offset = if more { end.try_into().unwrap_or(i64::MAX) } else { -1 };
             Page { items, cursor: None, next_offset: Some(next_offset) }
         }
         Paging::Default if cursor.is_none() => {
@@ -100,7 +108,8 @@ pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failur
 
 pub fn count(state: &State, query: &Query, caller: &Caller) -> Result<usize, Failure> {
     let filters = parse(&query.filters.iter().map(String::as_str).collect::<Vec<_>>())?;
-    Ok(matching(state, &filters, query.namespaces.as_deref(), caller).count())
+    let namespaces = query.namespaces.as_deref();
+    Ok(Search { state, filters: &filters, namespaces, caller }.count())
 }
 
 fn parse(filters: &[&str]) -> Result<Vec<Expr>, Failure> {
@@ -127,26 +136,93 @@ fn expression(text: &str) -> Result<Expr, Failure> {
     Ok(expr)
 }
 
-fn matching<'s>(
+struct Search<'s> {
     state: &'s State,
     filters: &'s [Expr],
+    /// `None` is every namespace.
     namespaces: Option<&'s [String]>,
     caller: &'s Caller,
-) -> impl Iterator<Item = (&'s Document, std::sync::Arc<Enforcer>)> {
-    let now = Now { epoch_millis: caller.now };
-    state.things().filter_map(move |thing| {
-        let namespace = thing["_namespace"].as_str().unwrap_or_default();
-        if namespaces.is_some_and(|wanted| !wanted.iter().any(|w| w == namespace)) {
-            return None;
-        }
-        let enforcer = state.enforcer(thing["policyId"].as_str()?, caller.now)?;
-        let holds = |expr: &Expr| {
-            rql::search::matches(expr, thing, &|path| readable(&enforcer, caller, path), Now { ..now })
-        };
-        (enforcer.any_read(&caller.subjects) && filters.iter().all(holds)).then_some((thing, enforcer))
-    })
 }
 
-fn readable(enforcer: &Enforcer, caller: &Caller, path: &[&str]) -> bool {
-    enforcer.partial(&caller.subjects, "thing", path, Permission::Read)
+type Found = (Vec<Value>, Arc<Thing>);
+
+impl Search<'_> {
+    fn count(&self) -> usize {
+        let by_id = Sort::default();
+        let reader = Reader::new(self.state, self.caller, self.places(&by_id));
+        let mut count = 0;
+        self.each(&reader, None, None, |_, _, _| {
+            count += 1;
+            true
+        });
+        count
+    }
+
+    /// The first `wanted` hits in this order, after the cursor.
+    fn first(&self, sort: &Sort, cursor: Option<&Cursor>, wanted: usize) -> Vec<Found> {
+        let reader = Reader::new(self.state, self.caller, self.places(sort));
+        let by_id = sort.is_by_id();
+        let after = cursor.filter(|_| by_id).and_then(|cursor| cursor.values.last()?.as_str());
+        let mut found: Vec<Found> = vec![];
+        let in_order = |a: &Found, b: &Found| sort.compare(&a.0, &b.0);
+        self.each(&reader, after, by_id.then_some(wanted), |thing, node, access| {
+            let values = sort.values(node, |path| reader.readable(access, path));
+            if cursor.is_none_or(|cursor| sort.compare(&values, &cursor.values).is_gt()) {
+                found.push((values, Arc::clone(thing)));
+            }
+            if !by_id && found.len() > wanted.saturating_mul(2).max(SPARE) {
+                found.select_nth_unstable_by(wanted, in_order);
+                found.truncate(wanted);
+            }
+            !by_id || found.len() < wanted
+        });
+        found.sort_by(in_order);
+        found.truncate(wanted);
+        found
+    }
+
+    fn places<'a>(&'a self, sort: &'a Sort) -> Vec<Vec<&'a str>> {
+        let properties = self.filters.iter().flat_map(Expr::properties).map(rql::Property::segments);
+        let segments = properties.chain(sort.places());
+        segments.map(|segments| segments.iter().map(String::as_str).collect()).collect()
+    }
+
+    /// Hands out every hit, by id, as long as `go_on` is answered with true.
+    fn each(
+        &self,
+        reader: &Reader<'_>,
+        after: Option<&str>,
+        wanted: Option<usize>,
+        mut go_on: impl FnMut(&Arc<Thing>, Node<'_>, &Access) -> bool,
+    ) {
+        let now = Now { epoch_millis: self.caller.now };
+        let conjuncts = plan::conjuncts(self.filters);
+        let mut stretch = Stretch::of(&conjuncts, self.namespaces);
+        stretch.at_least(after.unwrap_or_default());
+        let proposed = plan::proposed(self.state, &conjuncts, &stretch, wanted, now);
+        let things: Box<dyn Iterator<Item = &Arc<Thing>>> = if let Some(things) = &proposed {
+            Box::new(things.iter())
+        } else {
+            let within = |thing: &&Arc<Thing>| stretch.to.as_deref().is_none_or(|to| thing.id() <= to);
+            Box::new(self.state.things_from(&stretch.from).take_while(within))
+        };
+        for thing in things {
+            let Some(node) = thing.node() else { continue };
+            let hit = self.readable_hit(reader, node, now);
+            if hit.is_some_and(|access| !go_on(thing, node, &access)) {
+                return;
+            }
+        }
+    }
+
+    fn readable_hit(&self, reader: &Reader<'_>, thing: Node<'_>, now: Now) -> Option<std::rc::Rc<Access>> {
+        if let Some(namespaces) = self.namespaces {
+            let namespace = thing.at(&["_namespace"])?.text()?;
+            namespaces.iter().any(|wanted| wanted == namespace).then_some(())?;
+        }
+        let access = reader.access(thing.at(&["policyId"])?.text()?)?;
+        let readable = |path: &[&str]| reader.readable(&access, path);
+        let hit = self.filters.iter().all(|expr| rql::search::matches(expr, thing, &readable, now));
+        hit.then_some(access)
+    }
 }

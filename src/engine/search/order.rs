@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Number, Value, json};
 
 use super::super::failure::Failure;
+use super::super::state::Node;
 use super::option::{invalid, not_an_option};
 use crate::twin::json::Pointer;
 
@@ -39,14 +40,27 @@ impl Sort {
         text.split(',').map(one).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether things by id are in this order already.
+    pub fn is_by_id(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn places(&self) -> impl Iterator<Item = &[String]> {
+        self.0.iter().map(|(_, place)| place.segments())
+    }
+
     /// What a thing is sorted by, its id last. What may not be read counts as missing.
-    pub fn values(&self, thing: &Value, readable: impl Fn(&[&str]) -> bool) -> Vec<Value> {
+    pub fn values(&self, thing: Node<'_>, readable: impl Fn(&[&str]) -> bool) -> Vec<Value> {
+        let at = |path: &[&str]| thing.at(path).map(Node::unpack).unwrap_or_default();
         let value = |(_, place): &(Direction, Pointer)| {
             let path: Vec<&str> = place.segments().iter().map(String::as_str).collect();
-            let place = if place.segments() == ["namespace"] { &Pointer::of(["_namespace"]) } else { place };
-            place.get(thing).filter(|_| readable(&path)).cloned().unwrap_or_default()
+            match path.as_slice() {
+                path if !readable(path) => Value::Null,
+                ["namespace"] => at(&["_namespace"]),
+                path => at(path),
+            }
         };
-        self.0.iter().map(value).chain([thing["thingId"].clone()]).collect()
+        self.0.iter().map(value).chain([at(&["thingId"])]).collect()
     }
 
     pub fn compare(&self, a: &[Value], b: &[Value]) -> Ordering {

@@ -135,8 +135,8 @@ fn copied(state: &State, source: &Value, caller: &Caller) -> Result<Value, Failu
         Some(thing_id) => {
             let thing = state.get(Kind::Thing, thing_id);
             let readable = thing.filter(|thing| super::visible(state, thing, None, caller, false).is_some());
-            let policy_id =
-                readable.and_then(|thing| policy_of(thing)).ok_or_else(|| ThingPart::Thing.not_found())?;
+            let policy_id = readable.as_ref().and_then(|thing| policy_of(thing));
+            let policy_id = policy_id.ok_or_else(|| ThingPart::Thing.not_found())?;
             parse_policy_id(policy_id)?
         }
         None => parse_policy_id(text)?,

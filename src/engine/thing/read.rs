@@ -22,6 +22,7 @@ pub fn read(
     caller: &Caller,
 ) -> Result<Answer, Failure> {
     let thing = state.get(Kind::Thing, id).ok_or_else(|| ThingPart::Thing.not_found())?;
+    let thing = &*thing;
     let enforcer = policy_of(thing).and_then(|policy| state.enforcer(policy, caller.now));
     let enforcer = enforcer.ok_or_else(|| ThingPart::Thing.not_found())?;
     conditions_readable(headers, &enforcer, caller)?;
@@ -34,7 +35,7 @@ pub fn read(
         None => None,
         Some(moment) => earlier(state, id, moment)?,
     };
-    let (thing, revision) = past.as_ref().map_or((&**thing, present), |(revision, thing)| (thing, *revision));
+    let (thing, revision) = past.as_ref().map_or((thing, present), |(revision, thing)| (thing, *revision));
     condition_holds(headers, thing, caller)?;
     let value = find(thing, place)?;
     let etag = if place.is_root() { revision_tag(revision) } else { hash_tag(value) };
@@ -65,14 +66,13 @@ pub fn read(
 
 /// The thing at an earlier moment; `None` when that is the present.
 fn earlier(state: &State, id: &str, moment: Moment) -> Result<Option<(u64, Value)>, Failure> {
-    let present = state.get(Kind::Thing, id).and_then(|thing| time::parse(thing["_modified"].as_str()?));
+    let modified = state.thing(id).and_then(|thing| time::parse(thing.node()?.at(&["_modified"])?.text()?));
     let is_present = match moment {
         Moment::Revision(revision) => revision == 0 || revision == state.revision(Kind::Thing, id),
-        Moment::Time(time) => present.is_some_and(|modified| modified <= time),
+        Moment::Time(time) => modified.is_some_and(|modified| modified <= time),
     };
-    // a revision above the present one may be kept when the disk refused it
-    let known = |(revision, _): &(u64, Value)| *revision < state.revision(Kind::Thing, id);
-    match state.history.at(id, moment).filter(known) {
+    let past = state.past(id, moment);
+    match past.and_then(|past| Some((past.revision(), past.node()?.unpack()))) {
         _ if is_present => Ok(None),
         Some(past) => Ok(Some(past)),
         None => Err(Failure::new(

@@ -35,6 +35,7 @@ pub fn write(
             _ => Err(ThingPart::Thing.not_found()),
         };
     };
+    let thing = &*thing;
     let enforcer = policy_of(thing).and_then(|policy| state.enforcer(policy, caller.now));
     let enforcer = enforcer.ok_or_else(|| ThingPart::Thing.not_modifiable())?;
     let headers = &command.headers;

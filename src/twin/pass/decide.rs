@@ -11,7 +11,7 @@ use super::super::ownership::{Declared, declared};
 use super::super::plan::{self, Changes};
 use super::super::reason::{Applied, Drifted, Held, Reason};
 use super::super::request::{Next, Request};
-use super::{LOOKS_MAX, PATCH_FRAME_BYTES, SEED_LOOKS_MAX, State, TwinPass};
+use super::{PATCH_FRAME_BYTES, SEED_LOOKS_MAX, State, TwinPass};
 
 impl TwinPass {
     pub(super) fn decide(mut self, found: Option<FoundThing>) -> (Self, Next) {
@@ -135,7 +135,10 @@ impl TwinPass {
             // Ditto refuses an empty patch: say again what is there.
             body = json!({ "policyId": found.policy_id });
         }
-        if self.looks > if changes.guards.is_empty() { LOOKS_MAX } else { SEED_LOOKS_MAX } {
+        if !changes.guards.is_empty() {
+            self.looks_max = SEED_LOOKS_MAX;
+        }
+        if self.looks > self.looks_max {
             let message = "it keeps changing while TwinOps writes; the rest follows in the next pass";
             return self.stop(false, Held::new(Reason::BackendUnavailable, message));
         }

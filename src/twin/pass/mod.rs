@@ -45,6 +45,7 @@ pub struct TwinPass {
     facts: TwinFacts,
     state: State,
     looks: u32,
+    looks_max: u32,
     failed_fences: u32,
     policy_checked: bool,
     header_room: usize,
@@ -65,8 +66,16 @@ impl TwinPass {
             outcome.policy_id = Some(id.to_string());
         }
         let state = State::Looking;
-        let pass =
-            Self { facts, state, looks: 0, failed_fences: 0, policy_checked: false, header_room, outcome };
+        let pass = Self {
+            facts,
+            state,
+            looks: 0,
+            looks_max: LOOKS_MAX,
+            failed_fences: 0,
+            policy_checked: false,
+            header_room,
+            outcome,
+        };
         if let Some(going) = pass.facts.going.clone() {
             return pass.leave(&going);
         }

@@ -184,13 +184,57 @@ fn a_newer_folder_is_left_to_the_newer_version() {
     drop(Engine::on_disk(folder.path()));
     {
         let db = fjall::Database::builder(folder.path().join("store")).open().expect("the store");
-        let meta = db.keyspace("meta", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
-        meta.insert("format", "2").expect("a write");
+        let meta = db.keyspace("engine", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+        meta.insert("format", "3").expect("a write");
         db.persist(fjall::PersistMode::SyncAll).expect("a sync");
     }
     let error =
         Engine::try_start(Some(folder.path())).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(error.contains("has format 2, this engine knows 1"), "{error}");
+    assert!(error.contains("has format 3, this engine knows 2"), "{error}");
+}
+
+/// Written as version 1 did: a keyspace for each kind, and one for numbers.
+#[test]
+fn a_folder_of_format_1_is_upgraded_with_everything_in_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let thing = |n: u64| {
+        format!(
+            r#"{{"thingId":"f:t{n}","policyId":"f:p","attributes":{{"n":{n}}},"_namespace":"f","_revision":{n}}}"#
+        )
+    };
+    let policy = r#"{"policyId":"f:p","entries":{"e":{"subjects":{"nginx:ditto":{"type":"t"}},
+        "resources":{"thing:/":{"grant":["READ","WRITE"],"revoke":[]},"policy:/":{"grant":["READ","WRITE"],"revoke":[]}}}},"_revision":5}"#;
+    {
+        let db = fjall::Database::builder(folder.path().join("store")).open().expect("the store");
+        let keyspace = |name| db.keyspace(name, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+        for n in 1..=3_u64 {
+            keyspace("things").insert(format!("f:t{n}"), thing(n)).expect("a write");
+        }
+        keyspace("things").insert("f:gone", r#"{"_revision":8,"_deleted":true}"#).expect("a write");
+        keyspace("policies").insert("f:p", policy).expect("a write");
+        keyspace("meta").insert("format", "1").expect("a write");
+        keyspace("meta").insert("commits", "12").expect("a write");
+        db.persist(fjall::PersistMode::SyncAll).expect("a sync");
+    }
+    std::fs::write(folder.path().join("watermark"), "00000000000000000012").expect("the watermark");
+    for _ in ["upgraded", "and again"] {
+        let engine = Engine::on_disk(folder.path());
+        for n in 1..=3_u64 {
+            let reply = ask(
+                &engine.base,
+                "GET",
+                &format!("/api/2/things/f:t{n}?fields=attributes/n,_revision"),
+                None,
+            );
+            assert_eq!(reply.text, format!(r#"{{"attributes":{{"n":{n}}},"_revision":{n}}}"#));
+        }
+        assert_eq!(ask(&engine.base, "GET", "/api/2/things/f:gone", None).status, 404);
+    }
+    let engine = Engine::on_disk(folder.path());
+    let again = ask(&engine.base, "PUT", "/api/2/things/f:gone", Some(r#"{"policyId":"f:p"}"#));
+    assert_eq!(again.status, 201, "{}", again.text);
+    let reply = ask(&engine.base, "GET", "/api/2/things/f:gone?fields=_revision", None);
+    assert_eq!(reply.text, r#"{"_revision":9}"#, "a deleted thing kept its revision");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio_util::sync::CancellationToken;
-use twinops::engine::{EngineError, EngineOptions, Running, start};
+use twinops::engine::{Durability, EngineError, EngineOptions, Running, start};
 
 /// An engine in this process; stops, and lets go of its folder, when dropped.
 pub struct Engine {
@@ -32,6 +32,7 @@ impl Engine {
         EngineOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data: None,
+            durability: Durability::Durable,
             pre_authenticated: false,
             basic_auth_file: None,
             anonymous: None,

@@ -1,0 +1,224 @@
+//! The planned search finds what a look at every thing finds.
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::super::command::Caller;
+use super::super::state::{Change, Entry, Kind};
+use super::*;
+
+const FILTERS: [&str; 24] = [
+    "eq(attributes/a,1)",
+    "eq(attributes/a,\"t-1\")",
+    "eq(attributes/a,null)",
+    "in(attributes/a,1,\"t-2\",true)",
+    "in(attributes/a,null,2)",
+    "gt(attributes/a,1)",
+    "ge(attributes/a,\"t-1\")",
+    "lt(attributes/a,\"t-2\")",
+    "le(attributes/a,1.5)",
+    "le(attributes/a,null)",
+    "ne(attributes/a,1)",
+    "like(attributes/a,\"t-*\")",
+    "like(attributes/a,\"t-1?*\")",
+    "like(attributes/a,\"*1\")",
+    "ilike(attributes/a,\"T-*\")",
+    "gt(attributes/a,false)",
+    "eq(attributes/o/x,2)",
+    "eq(features/f/properties/p,2)",
+    "ge(features/*/properties/p,2)",
+    "eq(policyId,\"n:secret\")",
+    "gt(_revision,2)",
+    "ge(thingId,\"n:5\")",
+    "like(thingId,\"n:1*\")",
+    "exists(attributes/a)",
+];
+
+fn value() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![
+        Just(json!(null)),
+        Just(json!(true)),
+        (0..4).prop_map(|n| json!(n)),
+        (0..4).prop_map(|n| json!(f64::from(n) / 2.0)),
+        (0..30).prop_map(|n| json!(format!("t-{n}"))),
+        (0..3).prop_map(|n| json!(format!("u{n}"))),
+    ];
+    prop_oneof![
+        4 => scalar.clone(),
+        1 => prop::collection::vec(scalar.clone(), 0..4).prop_map(Value::from),
+        1 => prop::collection::vec(json_object(scalar), 0..3).prop_map(Value::from),
+    ]
+}
+
+fn json_object(scalar: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    scalar.prop_map(|x| json!({"x": x}))
+}
+
+fn filter() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(FILTERS.to_vec()).prop_map(str::to_owned);
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            3 => prop::collection::vec(inner.clone(), 1..4).prop_map(|all| format!("and({})", all.join(","))),
+            1 => prop::collection::vec(inner.clone(), 1..4).prop_map(|any| format!("or({})", any.join(","))),
+            1 => inner.prop_map(|inner| format!("not({inner})")),
+        ]
+    })
+}
+
+/// What a write brings: which thing, its value (`None` deletes), under which policy.
+type Write = (usize, Option<Value>, usize);
+
+fn write() -> impl Strategy<Value = Write> {
+    (0..40_usize, prop::option::weighted(0.9, value()), 0..3_usize)
+}
+
+const POLICIES: [(&str, &str); 3] =
+    [("n:open", "thing:/"), ("n:partial", "thing:/features"), ("n:secret", "policy:/")];
+
+fn policy(id: &str, resource: &str) -> Change {
+    let grants = json!({"READ": {"subjects": {"nginx:ada": {"type": "t"}},
+        "resources": {resource: {"grant": ["READ"], "revoke": []}}}});
+    let document = Arc::new(json!({"policyId": id, "entries": grants}));
+    Change { kind: Kind::Policy, id: id.into(), entry: Entry { revision: 1, document: Some(document) } }
+}
+
+fn change((n, value, policy): Write, revision: u64) -> Change {
+    let id = format!("{}:{n}", ["n", "n.m"][n % 2]);
+    let document = value.map(|value| {
+        Arc::new(json!({
+            "thingId": id, "policyId": POLICIES[policy].0, "attributes": {"a": value, "o": value},
+            "features": {"f": {"properties": {"p": value}}, "g": {"properties": {"p": n}}},
+            "_namespace": id.split(':').next(), "_revision": revision,
+        }))
+    });
+    Change { kind: Kind::Thing, id, entry: Entry { revision, document } }
+}
+
+/// Every thing, asked as a tree, with the rights asked anew for every path.
+fn naive(state: &State, filter: &str, caller: &Caller) -> Vec<String> {
+    let expr = rql::parse(filter).expect("a filter");
+    let found = state.things_from("").filter(|thing| {
+        let document = state.get(Kind::Thing, thing.id()).expect("it lives");
+        let enforcer = state.enforcer(document["policyId"].as_str().expect("a policy"), caller.now);
+        enforcer.is_some_and(|enforcer| {
+            let readable = |path: &[&str]| {
+                enforcer.partial(&caller.subjects, "thing", path, super::super::enforce::Permission::Read)
+            };
+            enforcer.any_read(&caller.subjects)
+                && rql::search::matches(&expr, &*document, &readable, Now { epoch_millis: caller.now })
+        })
+    });
+    found.map(|thing| thing.id().to_owned()).collect()
+}
+
+fn caller() -> Caller {
+    Caller { subjects: vec!["nginx:ada".into()], now: 0 }
+}
+
+fn ids(page: &Page) -> Vec<String> {
+    page.items.iter().filter_map(|item| item["thingId"].as_str().map(str::to_owned)).collect()
+}
+
+fn world() -> State {
+    let mut state = State::default();
+    for (id, resource) in POLICIES {
+        state.put(policy(id, resource));
+    }
+    state
+}
+
+proptest! {
+    #[test]
+    fn a_planned_search_finds_what_a_look_at_every_thing_finds(
+        writes in prop::collection::vec(write(), 0..120),
+        filters in prop::collection::vec(filter(), 1..8),
+        refused in any::<bool>(),
+    ) {
+        let (mut state, caller) = (world(), caller());
+        let mut filters = filters.iter().cycle();
+        for (revision, write) in (1..).zip(writes) {
+            let undo = state.put(change(write, revision));
+            if refused && revision % 3 == 0 {
+                state.undo(undo);
+            }
+            if revision % 8 != 0 {
+                continue;
+            }
+            let filter = filters.next().expect("a cycle");
+            let mut query = Query { filters: vec![filter.clone()], ..Query::default() };
+            let expected = naive(&state, filter, &caller);
+            prop_assert_eq!(count(&state, &query, &caller).expect("a count"), expected.len(), "{}", filter);
+            query.options = Some("size(200)".into());
+            prop_assert_eq!(&ids(&run(&state, &query, &caller).expect("a page")), &expected, "{}", filter);
+            query.options = Some("size(200),sort(-attributes/a)".into());
+            let mut sorted = ids(&run(&state, &query, &caller).expect("a page"));
+            sorted.sort_unstable();
+            prop_assert_eq!(&sorted, &expected, "{}", filter);
+            let mut paged = vec![];
+            query.options = Some("size(3)".into());
+            loop {
+                let page = run(&state, &query, &caller).expect("a page");
+                paged.extend(ids(&page));
+                let Some(cursor) = page.cursor else { break };
+                query.options = Some(format!("size(3),cursor({cursor})"));
+            }
+            prop_assert_eq!(paged, expected, "{}", filter);
+        }
+    }
+}
+
+/// Enough things for every part of an index: texts that share no prefix any more, long arrays, equal hashes of keys.
+#[test]
+fn an_index_survives_what_its_texts_become() {
+    let (mut state, caller) = (world(), caller());
+    let put = |state: &mut State, n: u64, text: String| {
+        let document = json!({"thingId": format!("n:{n:05}"), "policyId": "n:open", "attributes": {"a": text},
+            "_namespace": "n"});
+        let entry = Entry { revision: 1, document: Some(Arc::new(document)) };
+        drop(state.put(Change { kind: Kind::Thing, id: format!("n:{n:05}"), entry }));
+    };
+    let found = |state: &State, filter: &str| {
+        let query = Query { filters: vec![filter.into()], ..Query::default() };
+        count(state, &query, &caller).expect("a count")
+    };
+    for n in 0..3_000 {
+        put(&mut state, n, format!("a-long-common-prefix-{n:05}"));
+    }
+    assert_eq!(found(&state, "lt(attributes/a,\"a-long-common-prefix-00010\")"), 10);
+    for n in 0..3_000 {
+        put(&mut state, n, format!("{}-{n:05}", ["a", "b"][usize::from(n % 2 == 0)]));
+        if n % 500 == 0 {
+            assert_eq!(
+                found(&state, "like(attributes/a,\"b-*\")"),
+                usize::try_from(n / 2 + 1).expect("small")
+            );
+            assert_eq!(found(&state, &format!("eq(attributes/a,\"b-{n:05}\")")), 1);
+        }
+    }
+    assert_eq!(found(&state, "gt(attributes/a,\"b-02990\")"), 4);
+}
+
+#[test]
+fn more_properties_than_indexes_are_all_searched() {
+    let (mut state, caller) = (world(), caller());
+    for n in 0..50 {
+        let attributes: serde_json::Map<String, Value> =
+            (0..60).map(|i| (format!("a{i}"), json!(n))).collect();
+        let long: Vec<u64> = (0..if n % 2 == 0 { 300 } else { 2 }).collect();
+        let document = json!({"thingId": format!("n:{n}"), "policyId": "n:open", "attributes": attributes,
+            "features": {"f": {"properties": {"long": long}}}, "_namespace": "n"});
+        let entry = Entry { revision: 1, document: Some(Arc::new(document)) };
+        state.put(Change { kind: Kind::Thing, id: format!("n:{n}"), entry });
+    }
+    for round in 0..2 {
+        for i in 0..60 {
+            let query = Query { filters: vec![format!("eq(attributes/a{i},7)")], ..Query::default() };
+            assert_eq!(count(&state, &query, &caller).expect("a count"), 1, "{round} {i}");
+        }
+    }
+    for (filter, expected) in
+        [("eq(features/f/properties/long,299)", 25), ("eq(features/f/properties/long,1)", 50)]
+    {
+        let query = Query { filters: vec![filter.into()], ..Query::default() };
+        assert_eq!(count(&state, &query, &caller).expect("a count"), expected, "{filter}");
+    }
+}

@@ -1,0 +1,313 @@
+//! Everything the engine knows, in memory: things packed to about the size of their JSON, policies as they are.
+//!
+//! A clone costs next to nothing and stays as it was, whatever is written afterwards; the index and the built
+//! enforcers are shared by all clones.
+mod column;
+mod index;
+mod ordered;
+mod packed;
+
+pub use column::Wanted;
+pub use packed::Node;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::enforce::Enforcer;
+use super::history::{History, Moment};
+use super::time;
+use crate::rql::Property;
+use crate::twin::json::Object;
+use column::Column;
+use index::{Index, Proposal};
+use ordered::{Ordered, Row};
+use packed::Packed;
+
+/// Enforcers that are kept built; more, and all are built anew when they are needed.
+const ENFORCERS_MAX: usize = 10_000;
+
+/// A thing or policy as Ditto shows it with every field asked for: also `_namespace`, `_revision`,
+/// `_created`, `_modified`, and `_metadata` once there is any.
+pub type Document = Arc<Value>;
+
+/// What is known under one id. Revisions go on after a delete, so a deleted entity keeps its number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    pub revision: u64,
+    pub document: Option<Document>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Thing,
+    Policy,
+}
+
+/// One entity's next state: what is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub kind: Kind,
+    pub id: String,
+    pub entry: Entry,
+}
+
+/// A thing that is, or was.
+#[derive(Debug)]
+pub struct Thing {
+    id: Box<str>,
+    slot: u32,
+    revision: u64,
+    document: Option<Packed>,
+}
+
+impl Thing {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Bytes of its document.
+    pub fn size(&self) -> usize {
+        self.document.as_ref().map_or(0, Packed::size)
+    }
+
+    pub fn policy_id(&self) -> Option<&str> {
+        self.node()?.at(&["policyId"])?.text()
+    }
+
+    /// `None` when it was deleted.
+    pub fn node(&self) -> Option<Node<'_>> {
+        self.document.as_ref().map(Packed::root)
+    }
+}
+
+impl Row for Thing {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+#[derive(Debug)]
+struct Policy {
+    id: Box<str>,
+    revision: u64,
+    document: Option<Document>,
+}
+
+impl Row for Policy {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Takes one change back.
+#[derive(Debug)]
+pub struct Undo(Before);
+
+#[derive(Debug)]
+enum Before {
+    Thing(String, Option<Arc<Thing>>),
+    Policy(String, Option<Arc<Policy>>),
+}
+
+#[derive(Clone, Default)]
+pub struct State {
+    things: Ordered<Thing>,
+    policies: Ordered<Policy>,
+    enforcers: Arc<Mutex<HashMap<String, Cached>>>,
+    index: Arc<Mutex<Index>>,
+    history: Arc<Mutex<History>>,
+}
+
+/// An enforcer and what it was built from.
+struct Cached {
+    /// The policy and those it imports; `None` was missing.
+    sources: Vec<(String, Option<Arc<Policy>>)>,
+    /// The earliest expiry of a subject, in milliseconds since 1970.
+    until: i64,
+    enforcer: Arc<Enforcer>,
+}
+
+impl State {
+    /// The revision of what is, or was, under this id; 0 when nothing ever was.
+    pub fn revision(&self, kind: Kind, id: &str) -> u64 {
+        let revision = match kind {
+            Kind::Thing => self.things.get(id).map(|thing| thing.revision),
+            Kind::Policy => self.policies.get(id).map(|policy| policy.revision),
+        };
+        revision.unwrap_or_default()
+    }
+
+    /// The whole document. A thing's is unpacked for this call: [`Self::thing`] looks at parts of it for less.
+    pub fn get(&self, kind: Kind, id: &str) -> Option<Document> {
+        match kind {
+            Kind::Thing => Some(Arc::new(self.thing(id)?.node()?.unpack())),
+            Kind::Policy => self.policies.get(id)?.document.clone(),
+        }
+    }
+
+    /// What is known; revision 0 is nothing.
+    pub fn entry(&self, kind: Kind, id: &str) -> Entry {
+        Entry { revision: self.revision(kind, id), document: self.get(kind, id) }
+    }
+
+    pub fn thing(&self, id: &str) -> Option<&Arc<Thing>> {
+        self.things.get(id).filter(|thing| thing.document.is_some())
+    }
+
+    /// The thing at an earlier moment, see [`History::at`].
+    pub fn past(&self, id: &str, moment: Moment) -> Option<Arc<Thing>> {
+        self.history.lock().at(id, moment)
+    }
+
+    /// Things from this id on, by id.
+    pub fn things_from(&self, id: &str) -> impl Iterator<Item = &Arc<Thing>> {
+        self.things.from(id).filter(|thing| thing.document.is_some())
+    }
+
+    /// How many things there are between two ids, some hundreds more or less, the deleted ones included.
+    pub fn about(&self, from: &str, to: Option<&str>) -> usize {
+        self.things.about(from, to)
+    }
+
+    /// Number of things and policies that exist.
+    pub fn count(&self) -> (usize, usize) {
+        let policies = self.policies.from("").filter(|policy| policy.document.is_some());
+        (self.things_from("").count(), policies.count())
+    }
+
+    /// At most `max` things that include all whose `property` is as wanted; `None` when that cannot be told or they
+    /// are more. Indexes the property for this and later questions.
+    pub fn indexed(&self, property: &Property, wanted: &Wanted<'_>, max: usize) -> Option<Vec<Arc<Thing>>> {
+        let answer = self.index.lock().propose(property, wanted, max);
+        match answer {
+            Proposal::Things(things) => return Some(things),
+            Proposal::TooMany => return None,
+            Proposal::NotIndexed => {}
+        }
+        let things = self.index.lock().begin(property)?;
+        // without the lock, which every write takes
+        let column = Column::build(property.clone(), things.iter().map(AsRef::as_ref));
+        let mut index = self.index.lock();
+        index.finish(property.clone(), column, &things);
+        let Proposal::Things(things) = index.propose(property, wanted, max) else { return None };
+        Some(things)
+    }
+
+    /// Puts a change in place and returns what takes it back.
+    pub fn put(&mut self, change: Change) -> Undo {
+        let Change { kind, id, entry: Entry { revision, document } } = change;
+        match kind {
+            Kind::Thing => {
+                let document = document.map(|document| Packed::of(&document));
+                let slot = self.things.get(&id).map(|thing| thing.slot);
+                let slot = slot.unwrap_or_else(|| self.index.lock().take_slot());
+                let thing = Arc::new(Thing { id: id.as_str().into(), slot, revision, document });
+                let before = self.put_thing(&thing);
+                if let Some(before) = &before {
+                    self.history.lock().keep(before);
+                }
+                Undo(Before::Thing(id, before))
+            }
+            Kind::Policy => {
+                let policy = Arc::new(Policy { id: id.as_str().into(), revision, document });
+                self.enforcers.lock().remove(&id);
+                Undo(Before::Policy(id, self.policies.insert(policy)))
+            }
+        }
+    }
+
+    pub fn undo(&mut self, undo: Undo) {
+        match undo.0 {
+            Before::Thing(_, Some(thing)) => {
+                self.history.lock().take_back(&thing);
+                self.put_thing(&thing);
+            }
+            Before::Thing(id, None) => {
+                if let Some(thing) = self.things.remove(&id) {
+                    let mut index = self.index.lock();
+                    index.update(Some(&thing), None);
+                    index.free_slot(thing.slot);
+                }
+            }
+            Before::Policy(_, Some(policy)) => drop(self.policies.insert(policy)),
+            Before::Policy(id, None) => drop(self.policies.remove(&id)),
+        }
+    }
+
+    fn put_thing(&mut self, thing: &Arc<Thing>) -> Option<Arc<Thing>> {
+        let before = self.things.insert(Arc::clone(thing));
+        self.index.lock().update(before.as_ref(), Some(thing));
+        before
+    }
+
+    /// What the policy grants, its imports included; `None` when it does not exist.
+    pub fn enforcer(&self, policy_id: &str, now: i64) -> Option<Arc<Enforcer>> {
+        let document = self.policies.get(policy_id)?.document.as_ref()?;
+        if let Some(cached) = self.enforcers.lock().get(policy_id) {
+            let same = |(id, source): &(String, Option<Arc<Policy>>)| match (source, self.live(id)) {
+                (Some(then), Some(now)) => Arc::ptr_eq(then, &now),
+                (then, now) => then.is_none() && now.is_none(),
+            };
+            if now < cached.until && cached.sources.iter().all(same) {
+                return Some(Arc::clone(&cached.enforcer));
+            }
+        }
+        let entries = self.effective(document);
+        let enforcer = Arc::new(Enforcer::new(&entries, now));
+        let sources = std::iter::once(policy_id).chain(imports(document));
+        let sources = sources.map(|id| (id.to_owned(), self.live(id))).collect();
+        let cached = Cached { sources, until: first_expiry(&entries, now), enforcer: Arc::clone(&enforcer) };
+        let mut cache = self.enforcers.lock();
+        if cache.len() >= ENFORCERS_MAX {
+            cache.clear();
+        }
+        cache.insert(policy_id.to_owned(), cached);
+        Some(enforcer)
+    }
+
+    /// The entries of a policy, stored or not yet, with those it imports, one level deep: `implicit` ones,
+    /// `explicit` ones it names, `never` others. Source: Ditto 3.8, `PolicyImporter.java`.
+    pub fn effective(&self, policy: &Value) -> Object {
+        let mut effective = policy["entries"].as_object().cloned().unwrap_or_default();
+        for (id, import) in policy["imports"].as_object().into_iter().flatten() {
+            let named = |label: &str| {
+                import["entries"].as_array().is_some_and(|labels| labels.iter().any(|l| l == label))
+            };
+            let imported = self.get(Kind::Policy, id);
+            let imported = imported.as_ref().and_then(|policy| policy["entries"].as_object());
+            for (label, entry) in imported.into_iter().flatten() {
+                let taken = match entry["importable"].as_str() {
+                    Some("never") => false,
+                    Some("explicit") => named(label),
+                    _ => true,
+                };
+                if taken {
+                    effective.insert(format!("imported-{id}-{label}"), entry.clone());
+                }
+            }
+        }
+        effective
+    }
+
+    fn live(&self, policy_id: &str) -> Option<Arc<Policy>> {
+        self.policies.get(policy_id).filter(|policy| policy.document.is_some()).cloned()
+    }
+}
+
+fn imports(policy: &Value) -> impl Iterator<Item = &str> {
+    policy["imports"].as_object().into_iter().flat_map(|imports| imports.keys().map(String::as_str))
+}
+
+fn first_expiry(entries: &Object, now: i64) -> i64 {
+    let subjects =
+        entries.values().filter_map(|entry| entry["subjects"].as_object()).flat_map(Object::values);
+    let expiries = subjects.filter_map(|subject| time::parse(subject["expiry"].as_str()?));
+    expiries.filter(|expiry| *expiry > now).min().unwrap_or(i64::MAX)
+}
