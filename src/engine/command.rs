@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::fields::Selector;
+use super::history::Moment;
 use super::place::{PolicyPlace, ThingPlace};
 use super::precondition::Preconditions;
 use super::state::Change;
@@ -57,6 +58,8 @@ pub struct Headers {
     pub if_equal: IfEqual,
     pub metadata: Metadata,
     pub fields: Option<Selector>,
+    /// Reads the past; writes do not look at it.
+    pub moment: Option<Moment>,
     /// Lets a caller create a policy that gives the caller nothing.
     pub allow_policy_lockout: bool,
 }

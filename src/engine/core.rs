@@ -9,9 +9,10 @@ use futures::FutureExt;
 use parking_lot::RwLock;
 
 use super::apply::apply;
-use super::command::{Answer, Caller, Command, Outcome, Verb};
+use super::command::{Answer, Caller, Command, Outcome, Target, Verb};
 use super::failure::Failure;
 use super::live::{Cause, Deed, Event, Hub};
+use super::policy;
 use super::state::{State, Undo};
 use super::store::committer::Committer;
 
@@ -57,25 +58,42 @@ impl Core {
         caller: &Caller,
         cause: &Cause,
     ) -> Result<Answer, Failure> {
+        if let Target::Policy(id, _) = &command.target
+            && policy::any_expired(&self.state.read(), id, caller.now)
+        {
+            let without = |state: &State| {
+                let changes = policy::without_expired(state, id, caller.now)?.into_iter().collect();
+                Ok(Outcome { answer: Answer::default(), changes, patch: None })
+            };
+            self.change(without, None).await?;
+        }
         if command.verb == Verb::Get {
             return apply(&self.state.read(), command, caller).map(|outcome| outcome.answer);
         }
+        self.change(|state| apply(state, command, caller), Some((command, caller, cause))).await
+    }
+
+    /// Carries out what `decide` says; answers when it is durable. `told` is what events say of it.
+    async fn change(
+        &self,
+        decide: impl FnOnce(&State) -> Result<Outcome, Failure>,
+        told: Option<(&Command, &Caller, &Cause)>,
+    ) -> Result<Answer, Failure> {
         let (answer, durable, revisions) = {
             let mut state = self.state.write();
             if let Some(committer) = &self.committer {
                 committer.ready()?;
             }
-            let Outcome { answer, changes, patch } = apply(&state, command, caller)?;
+            let Outcome { answer, changes, patch } = decide(&state)?;
             let undo: Vec<Undo> = changes.iter().map(|change| state.put(change.clone())).collect();
             let revisions = changes.len() as u64;
-            let event = self.hub.wants(cause).then(|| {
-                Event::of(
-                    &state,
-                    Deed { command, caller, cause, answer: &answer, changes: &changes, undo: &undo, patch },
-                )
+            let told = told.filter(|(_, _, cause)| self.hub.wants(cause));
+            let event = told.and_then(|(command, caller, cause)| {
+                let (answer, changes, undo) = (&answer, &changes, &undo);
+                Event::of(&state, Deed { command, caller, cause, answer, changes, undo, patch })
             });
             let durable = self.committer.as_ref().map(|committer| committer.commit(changes, undo).shared());
-            if let Some(event) = event.flatten() {
+            if let Some(event) = event {
                 self.hub.enqueue(event, durable.clone());
             }
             (answer, durable, revisions)
@@ -94,11 +112,12 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::super::command::{Headers, Target};
-    use super::super::place::{ThingPart, ThingPlace};
+    use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
     use super::super::state::{Change, Kind};
     use super::super::store::{Disk, DiskError, Durability};
+    use super::super::time;
     use super::*;
-    use crate::twin::id::ThingId;
+    use crate::twin::id::{PolicyId, ThingId};
     use crate::twin::json::Pointer;
     use parking_lot::Mutex;
     use serde_json::{Value, json};
@@ -214,6 +233,35 @@ mod tests {
             (core.counts.writes.load(Ordering::Relaxed), core.counts.refused.load(Ordering::Relaxed)),
             (2, 1)
         );
+    }
+
+    #[tokio::test]
+    async fn a_subject_leaves_the_policy_when_it_expires() {
+        let core = core(9);
+        let id = PolicyId::parse("expiry:p").unwrap();
+        let all = json!({"policy:/": {"grant": ["READ", "WRITE"], "revoke": []}});
+        let expiry = "2026-01-01T00:00:00Z";
+        let body = json!({"entries": {
+            "owner": {"subjects": {"nginx:ditto": {"type": "user"}}, "resources": all},
+            "guest": {"subjects": {"nginx:guest": {"type": "user", "expiry": expiry}}, "resources": {}},
+        }});
+        let command = |verb, body| Command {
+            target: Target::Policy(id.clone(), PolicyPlace::Policy),
+            verb,
+            body,
+            headers: Headers::default(),
+        };
+        core.execute(&command(Verb::Put, body), &caller(), &Cause::default()).await.unwrap();
+        let expiry = time::parse(expiry).unwrap();
+        let rows = [(expiry - 1, 1, true), (expiry, 2, false), (expiry + 1, 2, false)];
+        for (now, revision, there) in rows {
+            let read = core
+                .execute(&command(Verb::Get, Value::Null), &Caller { now, ..caller() }, &Cause::default())
+                .await
+                .unwrap();
+            let guest = &read.body.unwrap()["entries"]["guest"]["subjects"];
+            assert_eq!((read.revision, guest.get("nginx:guest").is_some()), (Some(revision), there));
+        }
     }
 
     #[tokio::test]

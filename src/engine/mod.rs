@@ -10,6 +10,9 @@ mod depth;
 pub mod enforce;
 mod failure;
 mod fields;
+#[cfg(test)]
+mod fuzz;
+mod history;
 mod http;
 mod live;
 mod place;
@@ -22,6 +25,7 @@ mod thing;
 mod time;
 
 pub use core::Stats;
+pub use http::openapi::openapi;
 pub use store::Durability;
 
 use std::net::SocketAddr;
@@ -35,7 +39,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::core::Core;
-use http::{Authentication, LenientListener, Server, Users};
+use http::{Authentication, LenientListener, Limits, Server, Users};
 use state::State;
 use store::Store;
 use store::committer::Committer;
@@ -109,7 +113,7 @@ pub async fn start(options: EngineOptions, stop: CancellationToken) -> Result<Ru
     let address = listener.local_addr().map_err(listen)?;
     let hub = live::Hub::start(stop.clone(), Arc::clone(&counts));
     let core = Core { state, counts: Arc::clone(&counts), committer, hub };
-    let server = Arc::new(Server { core, authentication });
+    let server = Arc::new(Server::new(core, authentication));
     let task = tokio::spawn(serve(listener, server, stop));
     Ok(Running { address, stats: counts, task })
 }
@@ -142,8 +146,8 @@ async fn serve(
 ) -> Result<(), EngineError> {
     let router = http::router(Arc::clone(&server));
     let drained = stop.clone();
-    let serving =
-        axum::serve(LenientListener(listener), router).with_graceful_shutdown(stop.cancelled_owned());
+    let serving = axum::serve(LenientListener::new(listener, Limits::default()), router)
+        .with_graceful_shutdown(stop.cancelled_owned());
     let ended = tokio::select! {
         ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),
         () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

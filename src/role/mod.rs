@@ -21,6 +21,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         Role::Crds { out } => crds::run(out.as_deref()),
         Role::Dev(dev) => dev::run(dev).await,
         Role::Engine(engine) => engine::run(engine).await,
+        Role::Openapi => {
+            print!("{}", crate::engine::openapi());
+            Ok(ExitCode::SUCCESS)
+        }
         Role::Operator(operator) => operator::run(operator).await,
     }
 }

@@ -33,6 +33,9 @@ pub enum Command {
     Operator(OperatorArgs),
     Engine(EngineArgs),
     Crds(CrdsArgs),
+    /// Print the engine's routes as an OpenAPI document.
+    #[command(hide = true)]
+    Openapi,
 }
 
 /// Run everything on this machine: a Ditto-compatible engine, and folders of YAML kept true in it.

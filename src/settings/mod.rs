@@ -41,6 +41,8 @@ pub enum Role {
         /// Unset: print them.
         out: Option<PathBuf>,
     },
+    /// Prints the engine's routes.
+    Openapi,
 }
 
 /// `twinops dev`
@@ -189,6 +191,7 @@ pub fn check(cli: cli::Cli, around: &Surroundings) -> Result<Settings, Vec<Mista
         cli::Command::Operator(args) => Role::Operator(operator(args, around, &mut mistakes)),
         cli::Command::Engine(args) => Role::Engine(engine(args, around, &mut mistakes)),
         cli::Command::Crds(args) => Role::Crds { out: args.out },
+        cli::Command::Openapi => Role::Openapi,
     };
     let log_filter = mistakes.or("--log-level", value::log_filter(&cli.log_level), String::new());
     let settings = Settings { log_filter, log_format: cli.log_format, role };

@@ -16,11 +16,12 @@ use super::super::search::{self, Query};
 use super::super::state::{Kind, State};
 use super::super::store::committer::Committer;
 use super::super::thing;
+use super::cloudevents;
 use super::refusal::Refusal;
 use super::request::{PATIENCE_MAX, Request, form};
 use super::route::{self, Route};
 use super::{Server, unsupported_type};
-use crate::twin::id::{PolicyId, ThingId};
+use crate::twin::id::{PolicyId, ThingId, is_namespace};
 
 const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
 const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
@@ -54,17 +55,22 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         Route::Things => execute(server, asked, new_thing(request, body)?).await,
         Route::Policies => execute(server, asked, new_policy(request, body)?).await,
         Route::Thing(id, place) => {
-            execute(server, asked, command(request, method, Target::Thing(id, place), body)?).await
+            execute(server, asked, read_command(request, method, Target::Thing(id, place), body)?).await
         }
         Route::Policy(id, place) => {
-            execute(server, asked, command(request, method, Target::Policy(id, place), body)?).await
+            execute(server, asked, read_command(request, method, Target::Policy(id, place), body)?).await
+        }
+        Route::Search | Route::Count if *method == "POST" && !is_form(request, body) => {
+            Err(Refusal::Text(415, "a search is posted as application/x-www-form-urlencoded"))
         }
         Route::Search => {
+            request.waits(Verb::Get)?;
             let query = query(request, body)?;
             let page = at_length(|| search::run(&server.core.snapshot(), &query, caller))?;
             Ok(Json(page.body()).into_response())
         }
         Route::Count => {
+            request.waits(Verb::Get)?;
             let query = query(request, body)?;
             let count = at_length(|| search::count(&server.core.snapshot(), &query, caller))?;
             Ok(Json(count).into_response())
@@ -76,7 +82,7 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         Route::NoMailbox | Route::Message(Address { subject: None, .. }) => Err(Refusal::NOT_FOUND),
         Route::Message(address) => Ok(live::post(&server.core, address, asked).await?),
         Route::MigrateDefinition => Err(Failure::not_built("migrating a definition").into()),
-        Route::CloudEvents => Err(Failure::not_built("taking cloud events").into()),
+        Route::CloudEvents => cloudevents::handle(server, asked).await,
     }
 }
 
@@ -97,23 +103,32 @@ fn health(server: &Server) -> Response {
     }
 }
 
-fn command(request: &Request, method: &str, target: Target, body: &[u8]) -> Result<Command, Failure> {
-    let verb = match method {
+fn verb(method: &str) -> Verb {
+    match method {
         "PUT" | "POST" => Verb::Put,
         "PATCH" => Verb::Patch,
         "DELETE" => Verb::Delete,
         _ => Verb::Get,
-    };
+    }
+}
+
+fn read_command(request: &Request, method: &str, target: Target, body: &[u8]) -> Result<Command, Failure> {
+    let verb = verb(method);
     check_type(request, verb)?;
     let body = if matches!(verb, Verb::Put | Verb::Patch) { parse(body, verb)? } else { Value::Null };
-    Ok(Command { target, verb, body, headers: request.command_headers()? })
+    command(request, method, target, body)
+}
+
+/// The command of a request whose body is read.
+pub fn command(request: &Request, method: &str, target: Target, body: Value) -> Result<Command, Failure> {
+    Ok(Command { target, verb: verb(method), body, headers: request.command_headers()? })
 }
 
 fn new_thing(request: &Request, body: &[u8]) -> Result<Command, Failure> {
     let namespace = request.parameter("namespace").filter(|namespace| !namespace.is_empty());
     let id = format!("{}:{}", namespace.unwrap_or(DEFAULT_NAMESPACE), uuid::Uuid::new_v4());
     let id: ThingId = route::thing_id(&id)?;
-    let command = command(request, "POST", Target::Thing(id, ThingPlace::root()), body)?;
+    let command = read_command(request, "POST", Target::Thing(id, ThingPlace::root()), body)?;
     refuse_id(&command.body, "thingId", "things:id.notsettable")?;
     Ok(command)
 }
@@ -121,7 +136,7 @@ fn new_thing(request: &Request, body: &[u8]) -> Result<Command, Failure> {
 fn new_policy(request: &Request, body: &[u8]) -> Result<Command, Failure> {
     let id = PolicyId::parse(&format!("{DEFAULT_NAMESPACE}:{}", uuid::Uuid::new_v4()));
     let id = id.map_err(|error| Failure::new(500, "internalerror", error.to_string()))?;
-    let command = command(request, "POST", Target::Policy(id, PolicyPlace::Policy), body)?;
+    let command = read_command(request, "POST", Target::Policy(id, PolicyPlace::Policy), body)?;
     refuse_id(&command.body, "policyId", "policies:id.notsettable")?;
     Ok(command)
 }
@@ -151,6 +166,10 @@ fn parse(body: &[u8], verb: Verb) -> Result<Value, Failure> {
     if body.is_empty() && verb == Verb::Put {
         return Err(Failure::new(400, "json.format.invalid", "the body is empty"));
     }
+    parse_json(body)
+}
+
+pub fn parse_json(body: &[u8]) -> Result<Value, Failure> {
     let value: Value = serde_json::from_slice(body).map_err(|error| Failure::bad_json(error.to_string()))?;
     if holds_nul(&value) {
         return Err(Failure::bad_json("the character U+0000 is not allowed"));
@@ -236,6 +255,7 @@ fn respond(answer: Answer, location: Option<&str>) -> Response {
 
 /// `?ids=` answers those things in that order; without it, the first page of all things.
 fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Response, Refusal> {
+    request.waits(Verb::Get)?;
     let lists: Vec<&str> = request.all("ids").collect();
     let state = server.core.snapshot();
     if lists.is_empty() {
@@ -276,6 +296,11 @@ fn with_links(request: &Request, page: search::Page) -> Response {
     response
 }
 
+fn is_form(request: &Request, body: &[u8]) -> bool {
+    let given = request.header("content-type").unwrap_or_default();
+    body.is_empty() || given.starts_with("application/x-www-form-urlencoded")
+}
+
 /// From the query of a GET, or the form in the body of a POST.
 pub fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
     let posted = form(body);
@@ -284,6 +309,11 @@ pub fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
         |name: &str| parameters().filter(|(key, _)| key == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
     let options = all("option");
     let namespaces = all("namespaces");
+    let bad = namespaces.iter().flat_map(|l| l.split(',')).find(|n| !n.is_empty() && !is_namespace(n));
+    if let Some(bad) = bad {
+        let message = format!("`{bad}` is no namespace: write `org.acme`");
+        return Err(Failure::new(400, "thing-search:search.namespaces.invalid", message));
+    }
     let fields = all("fields");
     let words = |lists: &[String]| lists.iter().flat_map(|l| l.split(',')).map(str::to_owned).collect();
     Ok(Query {

@@ -1,35 +1,71 @@
-//! Quotes in the query. Ditto takes `?filter=eq(attributes/a,"x")` as it stands, and people write it that
-//! way; the HTTP library refuses such a request before we see it. So the request line is mended on its way
-//! in: `"`, `<`, `>` in the query become `%22`, `%3C`, `%3E`. Nothing else is touched.
+//! Connections: how many, how patient, and what is mended on the way in.
+//!
+//! Ditto takes `?filter=eq(attributes/a,"x")` as it stands, and people write it that way; the HTTP library
+//! refuses such a request before we see it. So the request line is mended: `"`, `<`, `>` in the query become
+//! `%22`, `%3C`, `%3E`. Nothing else is touched. Following the heads for that, a connection also knows which
+//! of them is late.
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
 
-/// A head longer than this is passed on as it is; the HTTP library has its own limit. In bytes.
-const HEAD_MAX: usize = 64 * 1024;
+use super::mender::{Mender, Phase};
+
 /// What is read from the socket at once. In bytes.
 const CHUNK: usize = 8 * 1024;
 
-pub struct LenientListener(pub TcpListener);
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open at one time; more wait in the kernel's queue. Below the 1,024 files many systems give a process.
+    pub connections: usize,
+    /// From the first byte of a head (or the start of the connection) to its end.
+    pub head: Duration,
+    /// Without a byte in either direction; longer than the longest wait for an answer (a claim, 600 s).
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 900, head: Duration::from_secs(10), idle: Duration::from_mins(11) }
+    }
+}
+
+pub struct LenientListener {
+    listener: TcpListener,
+    limits: Limits,
+    free: Arc<Semaphore>,
+}
+
+impl LenientListener {
+    pub fn new(listener: TcpListener, limits: Limits) -> Self {
+        Self { listener, limits, free: Arc::new(Semaphore::new(limits.connections)) }
+    }
+}
 
 impl Listener for LenientListener {
     type Io = Lenient;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Lenient, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
+        // never closed, so there is always a permit to wait for
+        let permit = Arc::clone(&self.free).acquire_owned().await.ok();
+        let (stream, address) = Listener::accept(&mut self.listener).await;
         // answers are small: waiting to fill a packet would only delay them
         drop(stream.set_nodelay(true));
-        (Lenient { stream, mender: Mender::default(), mended: vec![], given: 0 }, address)
+        (Lenient::new(stream, self.limits, permit), address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -39,6 +75,38 @@ pub struct Lenient {
     mended: Vec<u8>,
     /// How much of `mended` the reader has.
     given: usize,
+    limits: Limits,
+    /// When the connection is given up; not looked at once it is upgraded.
+    clock: Pin<Box<Sleep>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lenient {
+    fn new(stream: TcpStream, limits: Limits, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let clock = Box::pin(sleep(limits.head));
+        let mender = Mender::default();
+        Self { stream, mender, mended: vec![], given: 0, limits, clock, _permit: permit }
+    }
+
+    fn give_up_at(&mut self, wait: Duration) {
+        self.clock.as_mut().reset(Instant::now() + wait);
+    }
+
+    /// A stream of events keeps its connection, though nothing comes in.
+    fn answered(&mut self) {
+        if self.mender.phase() == Phase::Between {
+            self.give_up_at(self.limits.idle);
+        }
+    }
+
+    /// A head that has begun keeps its deadline; everything else starts a new one.
+    fn wind(&mut self, before: Phase) {
+        match (before, self.mender.phase()) {
+            (Phase::InHead | Phase::Lost, Phase::InHead | Phase::Lost) | (_, Phase::Upgraded) => {}
+            (_, Phase::InHead | Phase::Lost) => self.give_up_at(self.limits.head),
+            (_, Phase::Between | Phase::Body) => self.give_up_at(self.limits.idle),
+        }
+    }
 }
 
 impl AsyncRead for Lenient {
@@ -48,8 +116,11 @@ impl AsyncRead for Lenient {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.given == self.mended.len() {
-            if self.mender.state == State::Rest {
+            if self.mender.phase() == Phase::Upgraded {
                 return Pin::new(&mut self.stream).poll_read(cx, out);
+            }
+            if self.clock.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             let mut chunk = [0; CHUNK];
             let mut buffer = ReadBuf::new(&mut chunk);
@@ -58,13 +129,14 @@ impl AsyncRead for Lenient {
             this.mended.clear();
             this.given = 0;
             if buffer.filled().is_empty() {
-                this.mended.append(&mut this.mender.head);
-                this.mender.state = State::Rest;
+                this.mender.end(&mut this.mended);
                 if this.mended.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
             } else {
+                let before = this.mender.phase();
                 this.mender.mend(buffer.filled(), &mut this.mended);
+                this.wind(before);
             }
         }
         let ready = &self.mended[self.given..];
@@ -77,6 +149,7 @@ impl AsyncRead for Lenient {
 
 impl AsyncWrite for Lenient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.answered();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -85,6 +158,7 @@ impl AsyncWrite for Lenient {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.answered();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
@@ -101,125 +175,70 @@ impl AsyncWrite for Lenient {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Head,
-    /// So many bytes of a body are to come.
-    Body(u64),
-    /// No more heads are looked for: a chunked body, an upgrade, or what is no HTTP.
-    Rest,
-}
-
-/// Follows the requests of one connection to know where each head begins.
-#[derive(Default)]
-struct Mender {
-    state: State,
-    /// The head so far.
-    head: Vec<u8>,
-}
-
-impl Mender {
-    fn mend(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
-        while !bytes.is_empty() {
-            match self.state {
-                State::Rest => {
-                    out.extend_from_slice(bytes);
-                    return;
-                }
-                State::Body(left) => {
-                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                    out.extend_from_slice(&bytes[..taken]);
-                    bytes = &bytes[taken..];
-                    let left = left - taken as u64;
-                    self.state = if left == 0 { State::Head } else { State::Body(left) };
-                }
-                State::Head => bytes = self.take_head(bytes, out),
-            }
-        }
-    }
-
-    /// Adds to the head; returns what comes after it.
-    fn take_head<'b>(&mut self, bytes: &'b [u8], out: &mut Vec<u8>) -> &'b [u8] {
-        let before = self.head.len();
-        self.head.extend_from_slice(bytes);
-        let from = before.saturating_sub(3);
-        let end =
-            self.head[from..].windows(4).position(|window| window == b"\r\n\r\n").map(|at| from + at + 4);
-        if let Some(end) = end {
-            write_mended(&self.head[..end], out);
-            self.state = after(&self.head[..end]);
-            self.head.clear();
-            return &bytes[end - before..];
-        }
-        if self.head.len() > HEAD_MAX {
-            out.append(&mut self.head);
-            self.state = State::Rest;
-        }
-        &[]
-    }
-}
-
-fn write_mended(head: &[u8], out: &mut Vec<u8>) {
-    let line = head.iter().position(|byte| *byte == b'\r').unwrap_or(head.len());
-    let (line, rest) = head.split_at(line);
-    let query = line.iter().position(|byte| *byte == b'?').unwrap_or(line.len());
-    out.extend_from_slice(&line[..query]);
-    for byte in &line[query..] {
-        match byte {
-            b'"' => out.extend_from_slice(b"%22"),
-            b'<' => out.extend_from_slice(b"%3C"),
-            b'>' => out.extend_from_slice(b"%3E"),
-            other => out.push(*other),
-        }
-    }
-    out.extend_from_slice(rest);
-}
-
-fn after(head: &[u8]) -> State {
-    let mut state = State::Head;
-    for line in head.split(|byte| *byte == b'\n').skip(1) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.eq_ignore_ascii_case(b"transfer-encoding") || name.eq_ignore_ascii_case(b"upgrade") {
-            return State::Rest;
-        }
-        if name.eq_ignore_ascii_case(b"content-length") {
-            match std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()) {
-                Some(0) => {}
-                Some(length) => state = State::Body(length),
-                None => return State::Rest,
-            }
-        }
-    }
-    state
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    fn mended(input: &[u8], step: usize) -> Vec<u8> {
-        let (mut mender, mut out) = (Mender::default(), vec![]);
-        input.chunks(step).for_each(|chunk| mender.mend(chunk, &mut out));
-        out
+    const LIMITS: Limits =
+        Limits { connections: 2, head: Duration::from_millis(50), idle: Duration::from_hours(1) };
+
+    async fn pair(limits: Limits) -> (TcpStream, Lenient) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, LenientListener::new(listener, limits).accept().await.0)
     }
 
-    #[test]
-    fn quotes_are_mended_in_every_query_and_nowhere_else() {
-        let input = b"PUT /a\"b?c=\"1\" HTTP/1.1\r\nif-match: \"rev:1\"\r\nContent-Length: 24\r\n\r\nGET /?\"<> HTTP/1.1\r\n\r\n\"\"GET /?\"<>\" HTTP/1.1\r\n\r\n";
-        let expected = b"PUT /a\"b?c=%221%22 HTTP/1.1\r\nif-match: \"rev:1\"\r\nContent-Length: 24\r\n\r\nGET /?\"<> HTTP/1.1\r\n\r\n\"\"GET /?%22%3C%3E%22 HTTP/1.1\r\n\r\n";
-        for step in 1..=input.len() {
-            assert_eq!(mended(input, step), expected, "in steps of {step}");
+    /// Reads until nothing more comes; the error that ended it.
+    async fn end(server: &mut Lenient) -> Option<io::ErrorKind> {
+        let mut bytes = vec![];
+        server.read_to_end(&mut bytes).await.err().map(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn s10_who_does_not_finish_a_head_in_time_is_cut_off_and_nobody_else() {
+        let endless = vec![b'x'; 70_000];
+        let rows: [(&[u8], bool); 8] = [
+            (b"", true),
+            (b"GET / HTTP/1.1\r\n", true),
+            (b"GET / HTTP/1.1\r\n\r\nGET", true),
+            (&endless, true),
+            (b"GET / HTTP/1.1\r\n\r\n", false),
+            (b"PUT / HTTP/1.1\r\ncontent-length: 5\r\n\r\n12", false),
+            (b"PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\n", false),
+            (b"GET /ws/2 HTTP/1.1\r\nupgrade: websocket\r\n\r\n", false),
+        ];
+        for (sent, cut_off) in rows {
+            let (mut client, mut server) = pair(LIMITS).await;
+            client.write_all(sent).await.unwrap();
+            let ended = tokio::time::timeout(4 * LIMITS.head, end(&mut server)).await;
+            let expected = cut_off.then_some(Some(io::ErrorKind::TimedOut));
+            assert_eq!(ended.ok(), expected, "{}", String::from_utf8_lossy(&sent[..sent.len().min(80)]));
         }
     }
 
-    #[test]
-    fn what_cannot_be_followed_is_passed_on() {
-        let chunked = b"PUT /?\" HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\n?\"\r\n0\r\n\r\nGET /?\" HTTP/1.1\r\n\r\n";
-        let out = mended(chunked, 7);
-        assert!(out.starts_with(b"PUT /?%22 HTTP/1.1") && out.ends_with(b"GET /?\" HTTP/1.1\r\n\r\n"));
-        let endless = vec![b'?'; HEAD_MAX + 2 * CHUNK];
-        assert_eq!(mended(&endless, CHUNK), endless);
+    #[tokio::test]
+    async fn s10_a_byte_now_and_then_buys_no_time() {
+        let (mut client, mut server) = pair(LIMITS).await;
+        let drip = tokio::spawn(async move {
+            while client.write_all(b"x").await.is_ok() {
+                sleep(LIMITS.head / 10).await;
+            }
+        });
+        assert_eq!(end(&mut server).await, Some(io::ErrorKind::TimedOut));
+        drip.abort();
+    }
+
+    #[tokio::test]
+    async fn s10_one_more_connection_waits_until_another_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = LenientListener::new(listener, LIMITS);
+        let _clients = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+        let first = listener.accept().await;
+        let _second = listener.accept().await;
+        assert!(futures::FutureExt::now_or_never(listener.accept()).is_none(), "the third has to wait");
+        drop(first);
+        let _third = listener.accept().await;
     }
 }

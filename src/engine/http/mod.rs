@@ -1,13 +1,17 @@
 //! HTTP in front of the core: from bytes to a command, from an answer to bytes.
 mod auth;
+mod body;
+mod cloudevents;
 pub mod handle;
 mod lenient;
+mod mender;
+pub mod openapi;
 pub mod refusal;
 pub mod request;
 pub mod route;
 
 pub use auth::{Authentication, Users};
-pub use lenient::LenientListener;
+pub use lenient::{LenientListener, Limits};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +19,9 @@ use std::sync::atomic::Ordering;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State, WebSocketUpgrade};
-use axum::http::{HeaderName, HeaderValue, Request as HttpRequest};
+use axum::http::{HeaderName, HeaderValue, Request as HttpRequest, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use super::command::Caller;
 use super::core::Core;
@@ -24,16 +29,22 @@ use super::failure::Failure;
 use super::live;
 use handle::Asked;
 use refusal::Refusal;
-use request::Request;
+use request::{Request, form};
 use route::{Entrance, Route};
 
-/// The largest request body, in bytes. Source: Ditto 3.8, `pekko.http.server.parsing.max-content-length` (`1m`).
-const BODY_MAX: usize = 1024 * 1024;
 const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
 
 pub struct Server {
     pub core: Core,
     pub authentication: Authentication,
+    /// Bytes of bodies that may still be taken in.
+    room: Semaphore,
+}
+
+impl Server {
+    pub fn new(core: Core, authentication: Authentication) -> Self {
+        Self { core, authentication, room: Semaphore::new(body::BODIES_MAX) }
+    }
 }
 
 /// Everything is one fallback: Ditto's paths are no templates (see [`route`]).
@@ -43,14 +54,27 @@ pub fn router(server: Arc<Server>) -> Router {
 
 async fn answer(State(server): State<Arc<Server>>, request: HttpRequest<Body>) -> Response {
     server.core.counts.requests.fetch_add(1, Ordering::Relaxed);
-    let given = request.headers().get(CORRELATION_ID).cloned();
-    let id = given.unwrap_or_else(|| {
-        let fresh = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
-        fresh.unwrap_or(HeaderValue::from_static("none"))
-    });
-    let mut response = dispatch(&server, request, &id).await.unwrap_or_else(IntoResponse::into_response);
-    response.headers_mut().insert(CORRELATION_ID, id);
+    let correlation_id = correlation_id(&request);
+    let untraced =
+        [header::TRANSFER_ENCODING, header::UPGRADE].iter().any(|n| request.headers().contains_key(n));
+    let mut response =
+        dispatch(&server, request, &correlation_id).await.unwrap_or_else(IntoResponse::into_response);
+    response.headers_mut().insert(CORRELATION_ID, correlation_id);
+    if untraced && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // where the next head would begin is not followed, see `mender`
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
+}
+
+/// The one given, as a parameter or as a header; a fresh one otherwise.
+fn correlation_id(request: &HttpRequest<Body>) -> HeaderValue {
+    let parameters = form(request.uri().query().unwrap_or_default().as_bytes());
+    let parameter = parameters.into_iter().find(|(name, _)| name == "correlation-id");
+    let parameter = parameter.and_then(|(_, id)| HeaderValue::from_maybe_shared(id).ok());
+    let given = parameter.or_else(|| request.headers().get(CORRELATION_ID).cloned());
+    let fresh = || HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
+    given.unwrap_or_else(|| fresh().unwrap_or(HeaderValue::from_static("none")))
 }
 
 async fn dispatch(
@@ -94,11 +118,9 @@ async fn dispatch(
             _ => Err(Refusal::Method(route.allowed())),
         };
     }
-    let Ok(body) = axum::body::to_bytes(body, BODY_MAX).await else {
-        return Err(Refusal::Text(413, "the body is larger than 1 MiB"));
-    };
+    let body = body::read(&request.headers, body, &server.room).await?;
     let caller = Caller { subjects, now: handle::now() };
-    handle::handle(server, route, &Asked { request: &request, method, body: &body, caller }).await
+    handle::handle(server, route, &Asked { request: &request, method, body: &body.bytes, caller }).await
 }
 
 fn unsupported_type() -> Failure {

@@ -9,8 +9,10 @@ use super::super::command::{Headers, IfEqual, Metadata, Verb};
 use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
+use super::super::history::Moment;
 use super::super::live::Cause;
 use super::super::precondition::{Preconditions, Tags};
+use super::super::time;
 use super::refusal::Refusal;
 use crate::rql::{self, Expr, ParseError};
 use crate::twin::json::Pointer;
@@ -107,14 +109,8 @@ impl Request {
 
     /// The headers a command on a thing or policy understands.
     pub fn command_headers(&self) -> Result<Headers, Failure> {
-        for (name, what) in [
-            ("at-historical-revision", "reading the past"),
-            ("at-historical-timestamp", "reading the past"),
-            ("live-channel-condition", "the live channel"),
-        ] {
-            if self.setting(name).is_some() {
-                return Err(Failure::not_built(what));
-            }
+        if self.setting("live-channel-condition").is_some() {
+            return Err(Failure::not_built("the live channel"));
         }
         if self.setting("channel").is_some_and(|channel| channel == "live") {
             return Err(Failure::not_built("the live channel"));
@@ -134,8 +130,32 @@ impl Request {
             },
             metadata: self.metadata()?,
             fields: self.fields()?,
+            moment: self.moment()?,
             allow_policy_lockout: self.setting("allow-policy-lockout").is_some_and(|text| text == "true"),
         })
+    }
+
+    /// The revision counts when both headers are given.
+    fn moment(&self) -> Result<Option<Moment>, Failure> {
+        const REVISION: &str = "at-historical-revision";
+        const TIMESTAMP: &str = "at-historical-timestamp";
+        let revision = |text: String| {
+            let number = text.parse::<i64>();
+            let number =
+                number.map_err(|_| Failure::bad_header(REVISION, format!("`{text}` is no whole number")))?;
+            // there is nothing before the first revision, so any number that never was one stands for it
+            Ok(Moment::Revision(u64::try_from(number).unwrap_or(u64::MAX)))
+        };
+        let timestamp = |text: String| {
+            let time = time::parse(&text).ok_or_else(|| {
+                Failure::bad_header(TIMESTAMP, format!("`{text}` is no time like `2026-01-31T12:00:00Z`"))
+            })?;
+            Ok(Moment::Time(time))
+        };
+        match self.setting(REVISION) {
+            Some(text) => revision(text).map(Some),
+            None => self.setting(TIMESTAMP).map(timestamp).transpose(),
+        }
     }
 
     fn patch_conditions(&self) -> Result<Vec<(Pointer, Expr)>, Failure> {
@@ -208,7 +228,7 @@ impl Request {
 
     /// What the events of the request tell of it.
     pub fn cause(&self, acks: Vec<String>) -> Cause {
-        let correlation_id = self.parameter("correlation-id").unwrap_or(&self.correlation_id).to_owned();
+        let correlation_id = self.correlation_id.clone();
         Cause { correlation_id, acks, timeout: self.setting("timeout"), session: None }
     }
 

@@ -20,8 +20,8 @@ use super::waiting::Waiting;
 pub const SUBSCRIBER_QUEUE: usize = 100;
 /// Events of writes that are not on disk yet or not handed out yet; as many as writes may wait for the disk.
 const UNPUBLISHED_MAX: usize = 4096;
-/// Sockets and event streams together. Each holds a queue and a task; more are refused with 429.
-const SUBSCRIBERS_MAX: usize = 2_000;
+/// Sockets and event streams together, so that requests still find a connection; more are refused with 429.
+const SUBSCRIBERS_MAX: usize = 500;
 
 /// Names a socket or an event stream.
 pub type SessionId = u64;

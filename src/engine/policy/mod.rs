@@ -1,8 +1,10 @@
 //! Commands on one policy and its parts.
+mod expired;
 mod read;
 mod shape;
 mod write;
 
+pub use expired::{any_expired, without_expired};
 pub use read::{read, visible};
 pub use write::{create, write};
 

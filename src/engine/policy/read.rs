@@ -16,6 +16,9 @@ pub fn read(
     headers: &Headers,
     caller: &Caller,
 ) -> Result<Answer, Failure> {
+    if headers.moment.is_some() {
+        return Err(Failure::not_built("reading the past of a policy"));
+    }
     let policy = state.get(Kind::Policy, id).ok_or_else(|| PolicyPlace::Policy.not_found())?;
     let enforcer = state.enforcer(id, caller.now).ok_or_else(|| PolicyPlace::Policy.not_found())?;
     let resource = place.resource();

@@ -86,7 +86,7 @@ pub fn create(
     if !somebody_keeps_write(&policy, false) {
         return Err(PolicyPlace::Policy.would_lock_out());
     }
-    stamp(id, policy, state.revision(Kind::Policy, id.as_str()) + 1, caller)
+    stamp(id, policy, state.revision(Kind::Policy, id.as_str()) + 1, caller.now)
 }
 
 struct Write<'a> {
@@ -167,7 +167,7 @@ impl Write<'_> {
             return Err(self.place.would_lock_out());
         }
         let revision = self.revision() + 1;
-        Ok((stamp(self.id, policy, revision, self.caller)?, revision))
+        Ok((stamp(self.id, policy, revision, self.caller.now)?, revision))
     }
 }
 
@@ -214,8 +214,9 @@ fn somebody_keeps_write(policy: &Value, expiring: bool) -> bool {
     granted.difference(&revoked).next().is_some()
 }
 
-fn stamp(id: &PolicyId, mut policy: Value, revision: u64, caller: &Caller) -> Result<Change, Failure> {
-    let now = time::print(caller.now);
+/// The policy dated and counted, as a change to store; `now` in milliseconds since 1970.
+pub fn stamp(id: &PolicyId, mut policy: Value, revision: u64, now: i64) -> Result<Change, Failure> {
+    let now = time::print(now);
     let created = policy.get("_created").cloned().unwrap_or_else(|| json!(now));
     let mut stamped = json!({
         "policyId": id.as_str(),

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::enforce::Enforcer;
+use super::history::{History, Moment};
 use super::time;
 use crate::rql::Property;
 use crate::twin::json::Object;
@@ -65,6 +66,15 @@ pub struct Thing {
 impl Thing {
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Bytes of its document.
+    pub fn size(&self) -> usize {
+        self.document.as_ref().map_or(0, Packed::size)
     }
 
     pub fn policy_id(&self) -> Option<&str> {
@@ -122,6 +132,7 @@ pub struct State {
     policies: Ordered<Policy>,
     enforcers: Arc<Mutex<HashMap<String, Cached>>>,
     index: Arc<Mutex<Index>>,
+    history: Arc<Mutex<History>>,
 }
 
 /// An enforcer and what it was built from.
@@ -158,6 +169,11 @@ impl State {
 
     pub fn thing(&self, id: &str) -> Option<&Arc<Thing>> {
         self.things.get(id).filter(|thing| thing.document.is_some())
+    }
+
+    /// The thing at an earlier moment, see [`History::at`].
+    pub fn past(&self, id: &str, moment: Moment) -> Option<Arc<Thing>> {
+        self.history.lock().at(id, moment)
     }
 
     /// Things from this id on, by id.
@@ -203,7 +219,11 @@ impl State {
                 let slot = self.things.get(&id).map(|thing| thing.slot);
                 let slot = slot.unwrap_or_else(|| self.index.lock().take_slot());
                 let thing = Arc::new(Thing { id: id.as_str().into(), slot, revision, document });
-                Undo(Before::Thing(id, self.put_thing(&thing)))
+                let before = self.put_thing(&thing);
+                if let Some(before) = &before {
+                    self.history.lock().keep(before);
+                }
+                Undo(Before::Thing(id, before))
             }
             Kind::Policy => {
                 let policy = Arc::new(Policy { id: id.as_str().into(), revision, document });
@@ -215,7 +235,10 @@ impl State {
 
     pub fn undo(&mut self, undo: Undo) {
         match undo.0 {
-            Before::Thing(_, Some(thing)) => drop(self.put_thing(&thing)),
+            Before::Thing(_, Some(thing)) => {
+                self.history.lock().take_back(&thing);
+                self.put_thing(&thing);
+            }
             Before::Thing(id, None) => {
                 if let Some(thing) = self.things.remove(&id) {
                     let mut index = self.index.lock();

@@ -39,6 +39,11 @@ impl Packed {
         Self(bytes.into_boxed_slice())
     }
 
+    /// In bytes.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn root(&self) -> Node<'_> {
         Node(&self.0)
     }

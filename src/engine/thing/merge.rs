@@ -1,4 +1,5 @@
 //! PATCH: the merge patch, placed at the request's path, made ready to be applied to the whole thing.
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::super::command::{Caller, Headers};
@@ -9,14 +10,13 @@ use crate::rql::condition;
 use crate::twin::id::ThingId;
 use crate::twin::json::Pointer;
 
+/// Patterns in one patch, and what one may take when compiled, in bytes: together they bound the time of a write.
+const PATTERNS_MAX: usize = 64;
+const REGEX_BYTES_MAX: usize = 256 * 1024;
+
 /// Checks the patch for the part at `place`. Members Ditto does not know are dropped; a patch of a thing
 /// that has no others is refused.
 pub fn check(place: &ThingPlace, id: &ThingId, patch: &Value) -> Result<Value, Failure> {
-    if names_a_pattern(patch) {
-        return Err(invalid(
-            "keys deleted by pattern (`{{ ~regex~ }}`) are not supported by this engine: name each key",
-        ));
-    }
     let checked = shape::part(place, id, patch)?;
     match place.part {
         ThingPart::Thing => {
@@ -41,18 +41,55 @@ fn refuse_null(patch: &Value, name: &str, error: &'static str) -> Result<(), Fai
     Ok(())
 }
 
-fn invalid(message: &str) -> Failure {
+fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(400, "things:merge.invalid", message)
 }
 
-/// Ditto removes every key a pattern matches; to ignore the pattern would keep what was to go.
-fn names_a_pattern(patch: &Value) -> bool {
-    let Value::Object(members) = patch else { return false };
-    let pattern = |key: &str| {
-        let inner = key.strip_prefix("{{").and_then(|k| k.strip_suffix("}}")).map(str::trim);
-        inner.is_some_and(|inner| inner.len() >= 2 && inner.starts_with('~') && inner.ends_with('~'))
-    };
-    members.iter().any(|(key, value)| value.is_null() && pattern(key) || names_a_pattern(value))
+/// The places below `at` that the patch deletes by pattern: a key `{{ ~regex~ }}` with the value `null` stands for
+/// every key of that object which the regex matches as a whole. Where the thing has no such object, nothing is
+/// matched and the regex is not even read. Source: Ditto 3.8, `JsonMergePatch.java`.
+pub fn matched(thing: &Value, at: &Pointer, patch: &Value) -> Result<Vec<Pointer>, Failure> {
+    let mut found = vec![];
+    if let Some(target) = at.get(thing) {
+        let mut left = PATTERNS_MAX;
+        collect(target, at, patch, &mut left, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn collect(
+    target: &Value,
+    at: &Pointer,
+    patch: &Value,
+    left: &mut usize,
+    found: &mut Vec<Pointer>,
+) -> Result<(), Failure> {
+    let (Value::Object(target), Value::Object(patch)) = (target, patch) else { return Ok(()) };
+    for (key, value) in patch {
+        if let Some(regex) = pattern(key).filter(|_| value.is_null()) {
+            *left = left.checked_sub(1).ok_or_else(|| {
+                invalid(format!("a patch deletes by at most {PATTERNS_MAX} patterns: send several"))
+            })?;
+            let regex = whole(regex)?;
+            found.extend(target.keys().filter(|key| regex.is_match(key)).map(|key| at.child(key)));
+        } else if let Some(target) = target.get(key).filter(|_| value.is_object()) {
+            collect(target, &at.child(key), value, left, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The regex in a key like `{{ ~regex~ }}`.
+fn pattern(key: &str) -> Option<&str> {
+    key.strip_prefix("{{")?.strip_suffix("}}")?.trim().strip_prefix('~')?.strip_suffix('~')
+}
+
+/// Matches whole keys only, in time linear in the key.
+fn whole(regex: &str) -> Result<Regex, Failure> {
+    let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+    // alone first: a stray `)` must not close the group around it
+    let built = build(regex).and_then(|_| build(&format!(r"\A(?:{regex})\z")));
+    built.map_err(|error| invalid(format!("`{regex}` is no regular expression this engine takes: {error}")))
 }
 
 /// Takes out the parts whose condition is false; the objects around them stay, even empty.
@@ -70,4 +107,44 @@ pub fn from_root(pointer: &Pointer, patch: &Value) -> Value {
     let mut root = Value::Object(serde_json::Map::new());
     pointer.set(&mut root, patch.clone());
     root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn deleted(thing: &Value, patch: &Value) -> Result<Vec<String>, u16> {
+        let found = matched(thing, &Pointer::parse("/attributes"), patch);
+        found.map(|places| places.iter().map(ToString::to_string).collect()).map_err(|failure| failure.status)
+    }
+
+    #[test]
+    fn keys_are_matched_as_a_whole_in_the_object_that_names_the_pattern() {
+        let thing = json!({"attributes": {"p_1": 1, "p_2": 2, "q": {"p_1": 3}, "(": 4}});
+        let rows = [
+            (json!({"{{ ~p_.~ }}": null}), vec!["/attributes/p_1", "/attributes/p_2"]),
+            (json!({"{{~p_1|q~}}": null}), vec!["/attributes/p_1", "/attributes/q"]),
+            (json!({"{{ ~p~ }}": null}), vec![]),
+            (json!({"q": {"{{ ~.*~ }}": null}}), vec!["/attributes/q/p_1"]),
+            (json!({"missing": {"{{ ~[~ }}": null}}), vec![]),
+            (json!({"{{ ~p_.~ }}": 5}), vec![]),
+            (json!({"{{ p_. }}": null, "{{ ~ }}": null}), vec![]),
+        ];
+        for (patch, expected) in rows {
+            assert_eq!(deleted(&thing, &patch).unwrap(), expected, "{patch}");
+        }
+    }
+
+    #[test]
+    fn s26_a_pattern_is_cheap_or_refused() {
+        let thing = json!({"attributes": {"a".repeat(255): 1}});
+        assert_eq!(deleted(&thing, &json!({"{{ ~(a*)*b~ }}": null})), Ok(vec![]));
+        for regex in ["[", "a)|(b", r"((\w{100}){100}){100}", r"(a)\1"] {
+            assert_eq!(deleted(&thing, &json!({format!("{{{{ ~{regex}~ }}}}"): null})), Err(400), "{regex}");
+        }
+        let many: serde_json::Map<_, _> =
+            (0..=PATTERNS_MAX).map(|n| (format!("{{{{ ~{n}~ }}}}"), Value::Null)).collect();
+        assert_eq!(deleted(&thing, &Value::Object(many)), Err(400));
+    }
 }

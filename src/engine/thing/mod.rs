@@ -6,6 +6,11 @@ mod read;
 mod shape;
 mod write;
 
+#[cfg(test)]
+pub fn fuzz_matched(thing: &Value, patch: &Value) -> Result<Vec<crate::twin::json::Pointer>, Failure> {
+    merge::matched(thing, &crate::twin::json::Pointer::root(), patch)
+}
+
 pub use read::{extra, read, visible};
 pub use write::write;
 

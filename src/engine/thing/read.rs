@@ -5,9 +5,11 @@ use super::super::command::{Answer, Caller, Headers, Metadata};
 use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
 use super::super::fields::Selector;
+use super::super::history::Moment;
 use super::super::place::{ThingPart, ThingPlace};
 use super::super::precondition::{hash_tag, revision_tag};
 use super::super::state::{Kind, State};
+use super::super::time;
 use super::{THING, condition_holds, conditions_readable, metadata, path};
 use crate::twin::json::Pointer;
 
@@ -28,9 +30,14 @@ pub fn read(
     if !enforcer.partial(&caller.subjects, THING, &segments, Permission::Read) {
         return Err(place.part.not_found());
     }
+    let present = state.revision(Kind::Thing, id);
+    let past = match headers.moment {
+        None => None,
+        Some(moment) => earlier(state, id, moment)?,
+    };
+    let (thing, revision) = past.as_ref().map_or((thing, present), |(revision, thing)| (thing, *revision));
     condition_holds(headers, thing, caller)?;
     let value = find(thing, place)?;
-    let revision = state.revision(Kind::Thing, id);
     let etag = if place.is_root() { revision_tag(revision) } else { hash_tag(value) };
     let fields = headers.fields.as_ref().filter(|_| selectable(place.part));
     if !fields.is_some_and(|fields| fields.names("_policy")) {
@@ -52,7 +59,28 @@ pub fn read(
         Metadata::Get(places) => Some(metadata::get(thing, place, places)),
         _ => None,
     };
-    Ok(Answer { metadata, ..Answer::found(body, Some(etag), Some(revision)) })
+    // read as of a revision, Ditto 3.8.12 names the one before it in `entity-revision`
+    let named = if headers.moment.is_some() { revision.saturating_sub(1) } else { revision };
+    Ok(Answer { metadata, ..Answer::found(body, Some(etag), Some(named)) })
+}
+
+/// The thing at an earlier moment; `None` when that is the present.
+fn earlier(state: &State, id: &str, moment: Moment) -> Result<Option<(u64, Value)>, Failure> {
+    let modified = state.thing(id).and_then(|thing| time::parse(thing.node()?.at(&["_modified"])?.text()?));
+    let is_present = match moment {
+        Moment::Revision(revision) => revision == 0 || revision == state.revision(Kind::Thing, id),
+        Moment::Time(time) => modified.is_some_and(|modified| modified <= time),
+    };
+    let past = state.past(id, moment);
+    match past.and_then(|past| Some((past.revision(), past.node()?.unpack()))) {
+        _ if is_present => Ok(None),
+        Some(past) => Ok(Some(past)),
+        None => Err(Failure::new(
+            404,
+            "things:thing.history.notfound",
+            "the thing was not there then, or that is too long ago: the last 100 revisions since the start are kept",
+        )),
+    }
 }
 
 /// The readable part of a whole thing, as in lists and search results; `None` when nothing is.

@@ -41,12 +41,17 @@ pub fn write(
     let headers = &command.headers;
     conditions_readable(headers, &enforcer, caller)?;
     permit(&enforcer, place, command.verb, &body, caller)?;
+    let forgone = match command.verb {
+        Verb::Patch => merge::matched(thing, &place.pointer, &body)?,
+        _ => vec![],
+    };
+    permit_each(&enforcer, &forgone, caller)?;
     condition_holds(headers, thing, caller)?;
     let write = Write { id, place, headers, thing, revision: state.revision(Kind::Thing, id.as_str()) };
     match command.verb {
         Verb::Get | Verb::Delete => write.delete(caller),
         Verb::Put => write.put(body, caller),
-        Verb::Patch => write.patch(body, caller),
+        Verb::Patch => write.patch(body, &forgone, caller),
     }
 }
 
@@ -69,6 +74,14 @@ fn permit(
         }
         _ => Err(place.part.not_modifiable()),
     }
+}
+
+/// What a pattern deletes needs WRITE as if it were named; Ditto asks it of the pattern's own text alone.
+fn permit_each(enforcer: &Enforcer, places: &[Pointer], caller: &Caller) -> Result<(), Failure> {
+    let may = |place: &Pointer| {
+        enforcer.unrestricted(&caller.subjects, THING, &path(place.segments()), Permission::Write)
+    };
+    if places.iter().all(may) { Ok(()) } else { Err(ThingPart::Thing.not_modifiable()) }
 }
 
 struct Write<'a> {
@@ -168,10 +181,14 @@ impl Write<'_> {
         }
     }
 
-    fn patch(&self, mut patch: Value, caller: &Caller) -> Result<Outcome, Failure> {
+    /// `forgone` are the places that patterns in the patch delete, before anything is merged.
+    fn patch(&self, mut patch: Value, forgone: &[Pointer], caller: &Caller) -> Result<Outcome, Failure> {
         self.check_preconditions()?;
         merge::drop_unmet(&mut patch, self.headers, self.thing, caller);
         let mut thing = self.thing.clone();
+        for place in forgone {
+            place.remove(&mut thing);
+        }
         json::merge(&mut thing, &merge::from_root(&self.place.pointer, &patch));
         if self.headers.if_equal != IfEqual::Update && json::same(&thing, self.thing) {
             return Err(unchanged());

@@ -1,0 +1,227 @@
+//! Random input for what reads the input of strangers; it may be refused, it must not panic or go on for ever.
+//!
+//! A loop of our own: coverage-guided engines need a nightly compiler for their instrumentation. Input is built
+//! from the words each language is made of, cut, repeated and shuffled, which reaches deeper than random bytes.
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use super::enforce::{Enforcer, Permission};
+use super::fields::Selector;
+use crate::rql;
+use crate::twin::json::{self, Pointer};
+
+/// Rounds in an ordinary test; `TWINOPS_FUZZ_SECONDS` makes it a time instead.
+const ROUNDS: u64 = 2_000;
+
+/// xorshift64*: a seed names a round, so that a failure can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let roll = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(roll).unwrap_or_default() % limit.max(1)
+    }
+
+    fn text(&mut self, words: &[&str]) -> String {
+        let length = self.below(40);
+        (0..length).map(|_| words[self.below(words.len())]).collect()
+    }
+
+    fn value(&mut self, depth: usize, words: &[&str]) -> Value {
+        match self.below(if depth == 0 { 5 } else { 8 }) {
+            0 => Value::Null,
+            1 => json!(self.below(2) == 0),
+            2 => json!(self.below(1_000)),
+            3 => json!(f64::from(u32::try_from(self.below(1_000)).unwrap_or_default()) / 7.0),
+            4 => json!(self.text(words)),
+            5 => (0..self.below(4)).map(|_| self.value(depth - 1, words)).collect(),
+            _ => Value::Object(self.object(depth - 1, words)),
+        }
+    }
+
+    fn object(&mut self, depth: usize, words: &[&str]) -> Map<String, Value> {
+        (0..self.below(5))
+            .map(|_| (words[self.below(words.len())].to_owned(), self.value(depth, words)))
+            .collect()
+    }
+}
+
+/// Calls `round` with fresh dice until it is enough; a panic names the seed.
+fn rounds(name: &str, mut round: impl FnMut(&mut Dice)) {
+    let seconds = std::env::var("TWINOPS_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
+    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let first = until.map_or(1, |_| u64::from(std::process::id()) << 32 | 1);
+    let mut seed = first;
+    while until.map_or(seed < first + ROUNDS, |until| Instant::now() < until) {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| round(&mut Dice(seed))));
+        assert!(ended.is_ok(), "{name}: seed {seed}");
+        seed += 1;
+    }
+    println!("{name}: {} rounds from seed {first}", seed - first);
+}
+
+const PATHS: [&str; 14] = [
+    "/",
+    "a",
+    "b",
+    "~0",
+    "~1",
+    "~",
+    "*",
+    "features",
+    "attributes",
+    "properties",
+    "\u{0}",
+    "\u{e9}",
+    "\u{1f600}",
+    " ",
+];
+
+#[test]
+fn fuzz_json_pointer() {
+    rounds("JSON pointer", |dice| {
+        let pointer = Pointer::parse(&dice.text(&PATHS));
+        if !pointer.is_root() {
+            assert_eq!(Pointer::parse(&pointer.to_string()), pointer);
+        }
+        let (mut root, value) = (dice.value(4, &PATHS), dice.value(2, &PATHS));
+        pointer.set(&mut root, value.clone());
+        assert_eq!(pointer.get(&root), Some(&value));
+        pointer.remove(&mut root);
+    });
+}
+
+#[test]
+fn fuzz_merge_patch() {
+    let keys = ["a", "b", "c", "{{ ~a|b~ }}", "{{ ~.*~ }}", "{{~(~}}", "{{ ~ }}", "{{~~}}", "~"];
+    rounds("merge patch", |dice| {
+        let (mut target, patch) = (dice.value(4, &keys), dice.value(4, &keys));
+        drop(super::thing::fuzz_matched(&target, &patch));
+        json::merge(&mut target, &patch);
+        let once = target.clone();
+        json::merge(&mut target, &patch);
+        assert_eq!(target, once, "a patch twice is a patch once");
+    });
+}
+
+/// An expression that mostly parses.
+fn expression(dice: &mut Dice, depth: usize) -> String {
+    let properties =
+        ["attributes/a", "/features/*/properties/p", "features/f", "_revision", "thingId", "attributes/a/b"];
+    let values = ["1", "-1.5", "\"x*\"", "'?'", "null", "true", "time:now-1h", "\"\\\"\""];
+    let property = properties[dice.below(properties.len())];
+    let value = values[dice.below(values.len())];
+    match dice.below(if depth == 0 { 3 } else { 6 }) {
+        0 => format!("exists({property})"),
+        1 => format!("in({property},{value},{value})"),
+        2 => format!("{}({property},{value})", ["eq", "ne", "lt", "ge", "like", "ilike"][dice.below(6)]),
+        3 => format!("not({})", expression(dice, depth - 1)),
+        _ => {
+            let parts: Vec<String> = (0..=dice.below(3)).map(|_| expression(dice, depth - 1)).collect();
+            format!("{}({})", ["and", "or"][dice.below(2)], parts.join(","))
+        }
+    }
+}
+
+#[test]
+fn fuzz_rql() {
+    let words = [
+        "and(",
+        "or(",
+        "not(",
+        "eq(",
+        "ne(",
+        "like(",
+        "in(",
+        "exists(",
+        ")",
+        ",",
+        "attributes/a",
+        "features/*/properties/p",
+        "\"",
+        "'",
+        "x*",
+        "?",
+        "1",
+        "-",
+        "1.5",
+        "time:now",
+        "time:now-1h",
+        "null",
+        "true",
+        "\\",
+        " ",
+        "_revision",
+        "\u{e9}",
+        "%",
+    ];
+    rounds("RQL", |dice| {
+        let text = if dice.below(4) == 0 { dice.text(&words) } else { expression(dice, 4) };
+        let Ok(expr) = rql::parse(&text) else { return };
+        let thing =
+            json!({"attributes": dice.value(3, &words), "features": dice.value(3, &words), "_revision": 1});
+        if rql::schema::check(&expr).is_ok() {
+            rql::condition::holds(&expr, &thing, rql::Now { epoch_millis: 0 });
+        }
+        assert_eq!(rql::parse(&expr.to_string()).as_ref(), Ok(&expr), "{text}");
+    });
+}
+
+#[test]
+fn fuzz_field_selector() {
+    let words = ["(", ")", ",", "/", "a", "features", "*", "attributes", "_policy", "\u{e9}", " "];
+    rounds("field selector", |dice| {
+        let Ok(selector) = Selector::parse(&dice.text(&words)) else { return };
+        let value = Value::Object(dice.object(4, &words));
+        let selected = selector.with_features(&value, &Pointer::of(["features"])).select(&value);
+        assert!(selected.is_object());
+    });
+}
+
+#[test]
+fn fuzz_policy_evaluator() {
+    let words = [
+        "READ",
+        "WRITE",
+        "thing:/",
+        "thing:/a",
+        "thing:/a/b",
+        "policy:/",
+        "x:y",
+        "grant",
+        "revoke",
+        "subjects",
+        "resources",
+        "expiry",
+    ];
+    rounds("policy evaluator", |dice| {
+        let mut entries = Map::new();
+        for label in ["one", "two"] {
+            let resource = |dice: &mut Dice| {
+                let list = |dice: &mut Dice| {
+                    (0..dice.below(3)).map(|_| json!(["READ", "WRITE"][dice.below(2)])).collect::<Vec<_>>()
+                };
+                json!({"grant": list(dice), "revoke": list(dice)})
+            };
+            let resources: Map<_, _> =
+                (0..dice.below(4)).map(|_| (words[2 + dice.below(4)].to_owned(), resource(dice))).collect();
+            let entry =
+                json!({"subjects": {(["x:y", "x:z"][dice.below(2)]): {"type": "t"}}, "resources": resources});
+            entries.insert(label.to_owned(), if dice.below(10) == 0 { dice.value(3, &words) } else { entry });
+        }
+        let enforcer = Enforcer::new(&entries, 0);
+        let subjects = ["x:y".to_owned(), "x:z".to_owned()];
+        for path in [&[][..], &["a"], &["a", "b"], &["a", "b", "c"]] {
+            let unrestricted = enforcer.unrestricted(&subjects, "thing", path, Permission::Read);
+            let partial = enforcer.partial(&subjects, "thing", path, Permission::Read);
+            assert!(partial || !unrestricted, "whoever may read all may read some");
+        }
+        let value = json!({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}});
+        enforcer.view(&subjects, "thing", &[], &value);
+        enforcer.may_merge(&subjects, &[], &value);
+    });
+}
