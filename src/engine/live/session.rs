@@ -34,6 +34,8 @@ use super::searches::Searches;
 const FRAME_MAX: usize = 256 * 1024;
 /// Silence after which the client is pinged. Source: Ditto 3.8.
 const IDLE: Duration = Duration::from_secs(30);
+/// Silence after which the client is taken for gone: it answered no ping.
+const SILENCE_MAX: Duration = Duration::from_secs(100);
 /// A client that takes a frame no faster than this is cut off.
 const SEND_MAX: Duration = Duration::from_mins(1);
 /// Answers others have to give, at the same time. More are refused with 429.
@@ -96,7 +98,11 @@ impl Session {
                 },
                 _ = idle.tick() => {
                     self.pings = 0;
-                    if heard.elapsed() >= IDLE { put(&mut socket, Frame::Ping(vec![].into())).await } else { Ok(()) }
+                    match heard.elapsed() {
+                        silence if silence >= SILENCE_MAX => Err(End::Gone),
+                        silence if silence >= IDLE => put(&mut socket, Frame::Ping(vec![].into())).await,
+                        _ => Ok(()),
+                    }
                 }
             };
             if let Err(end) = step {
