@@ -34,7 +34,11 @@ pub enum Command {
     Engine(EngineArgs),
     Crds(CrdsArgs),
     /// Print the engine's routes as an OpenAPI document.
-    #[command(hide = true)]
+    #[command(
+        hide = true,
+        after_long_help = "Examples:
+  twinops openapi > docs/openapi-engine.json"
+    )]
     Openapi,
 }
 
