@@ -8,12 +8,18 @@ mod support;
 
 mod apply;
 mod dev;
+mod engine;
+mod load;
 mod operator;
 mod sample;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let all: [(&str, fn()); 3] = [("apply", apply::run), ("dev", dev::run), ("operator", operator::run)];
+    if wanted == [engine::HELLO] {
+        return engine::hello();
+    }
+    let all: [(&str, fn()); 4] =
+        [("apply", apply::run), ("dev", dev::run), ("engine", engine::run), ("operator", operator::run)];
     println!("load average before: {}", sample::load());
     for (name, run) in all {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {

@@ -10,7 +10,7 @@ use twinops::engine::EngineError;
 use super::engine::Engine;
 use super::wire::{self, Reply};
 
-const WRITERS: u64 = 4;
+const WRITERS: u64 = 64;
 
 fn rounds() -> u64 {
     std::env::var("TWINOPS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5)
@@ -89,7 +89,7 @@ fn f42_kill_9_loses_no_acknowledged_write() {
         let mut engine = Process::start(folder.path());
         let before: Vec<(u64, u64)> = (0..WRITERS).map(|writer| found(&engine.base, writer)).collect();
         let acknowledged: Vec<AtomicU64> = before.iter().map(|(n, _)| AtomicU64::new(*n)).collect();
-        let (total, until) = (AtomicU64::new(0), 30 + round * 17 % 100);
+        let (total, until) = (AtomicU64::new(0), 200 + round * 17 % 500);
         std::thread::scope(|scope| {
             for (writer, last) in acknowledged.iter().enumerate() {
                 let (base, total) = (engine.base.clone(), &total);
