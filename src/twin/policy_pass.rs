@@ -161,7 +161,7 @@ impl PolicyPass {
                 return self.done();
             }
         }
-        if !self.weigh_drift(&desired, found) {
+        if !self.weigh_drift(&desired, found, ours.mark.as_ref()) {
             return self.done();
         }
         let mark = self.next_mark(&desired, ours.origin, ours.mark.as_ref());
@@ -259,10 +259,14 @@ impl PolicyPass {
     }
 
     /// Notes drift, and says whether the policy may be written.
-    fn weigh_drift(&mut self, desired: &DesiredPolicy, found: &FoundPolicy) -> bool {
-        if self.facts.known.hash.as_deref() != Some(desired.hash().as_str())
-            || desired.drift == Drift::Enforce && self.outcome.writes > 0
-        {
+    fn weigh_drift(&mut self, desired: &DesiredPolicy, found: &FoundPolicy, mark: Option<&Mark>) -> bool {
+        // In a folder the mark is the memory.
+        let applied_before = if self.facts.folder {
+            mark.map(|mark| mark.hash.as_str())
+        } else {
+            self.facts.known.hash.as_deref()
+        };
+        if applied_before != Some(desired.hash().as_str()) {
             return true;
         }
         let body = self.composed(desired, Some(found), Origin::Created, None);

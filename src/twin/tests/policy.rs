@@ -285,6 +285,33 @@ fn retain_takes_our_entry_out_unless_nobody_else_could_write() {
     assert_eq!(left["entries"][LABEL]["subjects"]["nginx:operator"]["type"], LABEL, "only the note goes");
 }
 
+/// In a folder the mark remembers what was applied, so that drift is told from an edit.
+#[test]
+fn reported_drift_of_a_policy_is_left_in_a_cluster_and_in_a_folder() {
+    let desired =
+        DesiredPolicy { drift: Drift::Report, ..desired(json!({"owner": entry("nginx:ditto", &["READ"])})) };
+    let mut body = created(&desired);
+    body["entries"]["owner"]["resources"]["thing:/"]["grant"] = json!(["READ", "WRITE"]);
+    for folder in [false, true] {
+        let mut facts = facts(desired.clone());
+        facts.folder = folder;
+        facts.known.hash = (!folder).then(|| desired.hash());
+        let (asked, outcome, _) = run(facts.clone(), vec![found(&body)]);
+        assert_eq!(
+            (asked.len(), outcome.drift.map(|drift| drift.repaired)),
+            (1, Some(false)),
+            "folder: {folder}"
+        );
+        let edited = DesiredPolicy {
+            entries: json!({"owner": entry("nginx:ditto", &[])}).as_object().unwrap().clone(),
+            ..desired.clone()
+        };
+        facts.desired = Ok(edited);
+        let (asked, outcome, _) = run(facts, vec![found(&body), Answer::Written(Ok(5))]);
+        assert_eq!((asked.len(), outcome.drift), (2, None), "an edit is written; folder: {folder}");
+    }
+}
+
 #[test]
 fn policies_are_equal_as_sets() {
     let a =
