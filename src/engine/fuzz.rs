@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::enforce::{Enforcer, Permission};
 use super::fields::Selector;
+use super::live::protocol::{Envelope, Topic};
 use crate::rql;
 use crate::twin::json::{self, Pointer};
 
@@ -223,5 +224,47 @@ fn fuzz_policy_evaluator() {
         let value = json!({"a": {"b": {"c": 1}, "d": [1, {"e": 2}]}});
         enforcer.view(&subjects, "thing", &[], &value);
         enforcer.may_merge(&subjects, &[], &value);
+    });
+}
+
+#[test]
+fn fuzz_ws_envelope() {
+    let words = [
+        "/",
+        "ns",
+        "name",
+        "things",
+        "policies",
+        "twin",
+        "live",
+        "commands",
+        "modify",
+        "merge",
+        "search",
+        "acks",
+        "messages",
+        "_",
+        "{",
+        "}",
+        "\"topic\":",
+        "\"path\":",
+        "\"/\"",
+        ",",
+        "null",
+        "\u{0}",
+        "\u{1f600}",
+    ];
+    rounds("WS envelope", |dice| {
+        drop(Envelope::parse(&dice.text(&words)));
+        let topic = dice.text(&words[..14]);
+        let mut frame =
+            dice.object(3, &["topic", "headers", "path", "value", "fields", "status", "revision"]);
+        frame.insert("topic".to_owned(), json!(topic));
+        if let Ok(envelope) = Envelope::parse(&Value::Object(frame).to_string()) {
+            assert_eq!(envelope.topic, topic);
+        }
+        if let Some(parsed) = Topic::parse(&topic) {
+            assert!(topic.starts_with(&format!("{}/{}/", parsed.namespace, parsed.name)), "{topic}");
+        }
     });
 }

@@ -13,7 +13,7 @@ mod filter;
 mod hub;
 mod message;
 mod payload;
-mod protocol;
+pub mod protocol;
 mod searches;
 mod session;
 mod sse;

@@ -31,12 +31,20 @@ fn run(program: &Path, arguments: &[&str]) {
     assert!(ended.status.success() && out.trim_end().ends_with("all well"), "{out}\n{err}");
 }
 
+fn node(script: &str) {
+    let (engine, modules) = (engine(), installed().join("js"));
+    let modules = modules.to_str().expect("a path of text");
+    run(Path::new("node"), &[&format!("{SCRIPTS}/js/{script}"), &engine.base["http://".len()..], modules]);
+}
+
 #[test]
 fn the_javascript_client_of_ditto_finds_everything_it_expects() {
-    let (engine, modules) = (engine(), installed().join("js"));
-    let script = format!("{SCRIPTS}/js/over_http.mjs");
-    let modules = modules.to_str().expect("a path of text");
-    run(Path::new("node"), &[&script, &engine.base["http://".len()..], modules]);
+    node("over_http.mjs");
+}
+
+#[test]
+fn the_javascript_client_of_ditto_hears_over_websocket_what_another_writes() {
+    node("over_ws.mjs");
 }
 
 #[test]
