@@ -97,8 +97,9 @@ pub fn log_filter(text: &str) -> Result<String, String> {
     let text = text.trim();
     let word = text.to_ascii_lowercase();
     match word.as_str() {
-        "" => Ok("info".into()),
-        "off" | "error" | "warn" | "info" => Ok(word),
+        // Of libraries only what is wrong: how a store opens its files is nothing a user asked for.
+        "" | "info" => Ok("warn,twinops=info".into()),
+        "off" | "error" | "warn" => Ok(word),
         "warning" => Ok("warn".into()),
         "debug" | "trace" => Ok(format!("info,twinops={word}")),
         _ if !text.contains(['=', ',']) => Err(format!(
@@ -200,10 +201,10 @@ mod tests {
     #[test]
     fn a_level_is_about_twinops_and_a_filter_is_taken_as_it_is() {
         let cases = [
-            ("info", Some("info")),
-            ("INFO", Some("info")),
+            ("info", Some("warn,twinops=info")),
+            ("INFO", Some("warn,twinops=info")),
             ("WARNING", Some("warn")),
-            ("", Some("info")),
+            ("", Some("warn,twinops=info")),
             ("debug", Some("info,twinops=debug")),
             ("warn,twinops::ditto=trace", Some("warn,twinops::ditto=trace")),
             ("verbose", None),
