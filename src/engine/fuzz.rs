@@ -225,3 +225,65 @@ fn fuzz_policy_evaluator() {
         enforcer.may_merge(&subjects, &[], &value);
     });
 }
+
+#[test]
+fn fuzz_ws_envelope() {
+    let words = [
+        "org.acme/",
+        "t/",
+        "_/",
+        "things/",
+        "policies/",
+        "twin/",
+        "live/",
+        "commands/",
+        "modify",
+        "messages/",
+        "events/",
+        "acks/",
+        "search/",
+        "subscribe",
+        "errors",
+        "/",
+        "START-SEND-EVENTS",
+        "STOP-SEND-MESSAGES",
+        "?filter=",
+        "&extraFields=",
+        "namespaces=a,b",
+        "eq(",
+        "attributes/a",
+        "%",
+        "%2",
+        "JWT-TOKEN?jwtToken=",
+        "\"",
+        "\u{e9}",
+        " ",
+        "\u{0}",
+    ];
+    let names = [
+        "topic",
+        "path",
+        "value",
+        "headers",
+        "status",
+        "revision",
+        "timestamp",
+        "extra",
+        "fields",
+        "correlation-id",
+    ];
+    rounds("WS envelope", |dice| {
+        super::live::fuzz_read(&dice.text(&words));
+        let mut envelope = dice.object(3, &names);
+        if dice.below(2) == 0 {
+            envelope.insert("topic".to_owned(), json!(dice.text(&words)));
+            envelope.insert("path".to_owned(), json!(dice.text(&PATHS)));
+        }
+        let mut frame = Value::Object(envelope).to_string();
+        if dice.below(4) == 0 {
+            let end = dice.below(frame.len());
+            frame.truncate((0..=end).rev().find(|at| frame.is_char_boundary(*at)).unwrap_or_default());
+        }
+        super::live::fuzz_read(&frame);
+    });
+}

@@ -34,9 +34,11 @@ fn run(program: &Path, arguments: &[&str]) {
 #[test]
 fn the_javascript_client_of_ditto_finds_everything_it_expects() {
     let (engine, modules) = (engine(), installed().join("js"));
-    let script = format!("{SCRIPTS}/js/over_http.mjs");
     let modules = modules.to_str().expect("a path of text");
-    run(Path::new("node"), &[&script, &engine.base["http://".len()..], modules]);
+    for script in ["over_http", "over_websocket"] {
+        let script = format!("{SCRIPTS}/js/{script}.mjs");
+        run(Path::new("node"), &[&script, &engine.base["http://".len()..], modules]);
+    }
 }
 
 #[test]
