@@ -13,7 +13,7 @@ mod filter;
 mod hub;
 mod message;
 mod payload;
-mod protocol;
+pub mod protocol;
 mod searches;
 mod session;
 mod sse;
@@ -25,18 +25,6 @@ pub use hub::Hub;
 pub use message::{Address, post};
 pub use session::upgrade;
 pub use sse::{open as stream, streams};
-
-/// Reads a frame in all the ways a session does.
-#[cfg(test)]
-pub fn fuzz_read(frame: &str) {
-    drop(control::read(frame));
-    if let Ok(envelope) = protocol::Envelope::parse(frame) {
-        let _ = envelope.header("correlation-id");
-    }
-    if let Some(topic) = protocol::Topic::parse(frame) {
-        assert!(topic.entity().contains(':'));
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -31,14 +31,20 @@ fn run(program: &Path, arguments: &[&str]) {
     assert!(ended.status.success() && out.trim_end().ends_with("all well"), "{out}\n{err}");
 }
 
-#[test]
-fn the_javascript_client_of_ditto_finds_everything_it_expects() {
+fn node(script: &str) {
     let (engine, modules) = (engine(), installed().join("js"));
     let modules = modules.to_str().expect("a path of text");
-    for script in ["over_http", "over_websocket"] {
-        let script = format!("{SCRIPTS}/js/{script}.mjs");
-        run(Path::new("node"), &[&script, &engine.base["http://".len()..], modules]);
-    }
+    run(Path::new("node"), &[&format!("{SCRIPTS}/js/{script}"), &engine.base["http://".len()..], modules]);
+}
+
+#[test]
+fn the_javascript_client_of_ditto_finds_everything_it_expects() {
+    node("over_http.mjs");
+}
+
+#[test]
+fn the_javascript_client_of_ditto_hears_over_websocket_what_another_writes() {
+    node("over_ws.mjs");
 }
 
 #[test]
