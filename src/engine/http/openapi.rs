@@ -1,10 +1,11 @@
 //! What the engine answers, as an `OpenAPI` document: the paths are listed here, what they take is asked of [`route`].
 use serde_json::{Map, Value, json};
 
-use super::route::{self, Entrance, Route};
+use super::route::{self, Entrance};
 
 /// Every path, and what it is for. Braces stand for one segment; a trailing `{+name}` for any number of them.
-const PATHS: [(&str, &str); 37] = [
+const PATHS: [(&str, &str); 38] = [
+    ("/ws/2", "upgrades to a WebSocket that speaks the Ditto protocol"),
     ("/health", "whether the engine takes writes"),
     ("/status", "the version"),
     ("/status/health", "as /health"),
@@ -86,15 +87,14 @@ pub fn openapi() -> String {
 
 /// `None` when the path leads nowhere, which a test rules out.
 fn path_item(path: &str, what: &str) -> Option<Value> {
-    let route = route_of(path)?;
     let operations =
-        route.allowed().split(", ").map(|method| (method.to_ascii_lowercase(), operation(method, what)));
+        methods(path)?.split(", ").map(|method| (method.to_ascii_lowercase(), operation(method, what)));
     let parameters: Vec<Value> = names(path).map(parameter).collect();
     let mut item: Map<String, Value> = operations.collect();
     if !parameters.is_empty() {
         item.insert("parameters".to_owned(), Value::Array(parameters));
     }
-    if !path.starts_with("/api/") {
+    if !path.starts_with("/api/") && path != "/ws/2" {
         item.values_mut().filter(|operation| operation.is_object()).for_each(|o| o["security"] = json!([]));
     }
     Some(Value::Object(item))
@@ -118,8 +118,8 @@ fn parameter(name: &str) -> Value {
     json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
 }
 
-/// The route that a path with samples in place of its parameters leads to.
-fn route_of(path: &str) -> Option<Route> {
+/// What the route takes that a path with samples in place of its parameters leads to.
+fn methods(path: &str) -> Option<&'static str> {
     let sample = |segment: &str| match segment {
         "{thingId}" | "{policyId}" | "{importedPolicyId}" => "org.acme:sample".to_owned(),
         "{+resource}" => "thing:/attributes".to_owned(),
@@ -127,9 +127,9 @@ fn route_of(path: &str) -> Option<Route> {
     };
     let sampled: Vec<String> = path.split('/').map(sample).collect();
     match route::entrance(&sampled.join("/")).ok()? {
-        Entrance::Open(route) => Some(route),
-        Entrance::Socket => None,
-        Entrance::Api(segments) => route::api(&segments).ok(),
+        Entrance::Open(route) => Some(route.allowed()),
+        Entrance::Socket => Some("GET"),
+        Entrance::Api(segments) => route::api(&segments).ok().map(|route| route.allowed()),
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn every_path_leads_somewhere() {
         for (path, _) in PATHS {
-            assert!(route_of(path).is_some(), "{path}");
+            assert!(methods(path).is_some(), "{path}");
         }
     }
 }

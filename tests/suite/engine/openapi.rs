@@ -17,7 +17,8 @@ fn every_listed_method_is_answered_and_every_other_is_refused() {
     let engine = Engine::in_memory();
     let paths = document["paths"].as_object().expect("paths");
     assert!(paths.len() > 30, "{}", paths.len());
-    for (path, item) in paths {
+    // an upgrade is not asked for its method first
+    for (path, item) in paths.iter().filter(|(path, _)| *path != "/ws/2") {
         let target = path
             .replace("{resource}", "thing:/x")
             .replace("{thingId}", "openapi:t")
