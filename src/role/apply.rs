@@ -55,7 +55,7 @@ async fn prune(runner: &Runner<DittoClient>, snapshot: &Snapshot, apply: &Apply,
         return say(held(why), apply.output, lines);
     }
     if snapshot.is_empty() {
-        let why = "nothing is pruned: the folder declares nothing at all; to delete everything, delete the things in Ditto";
+        let why = "nothing is pruned: a folder declares nothing at all; to delete everything, delete the things in Ditto";
         return say(held(why.into()), apply.output, lines);
     }
     let left = match runner.leftovers(snapshot).await {

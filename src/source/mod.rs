@@ -128,9 +128,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether nothing is declared at all.
+    /// Whether nothing is declared, by any of the paths that were named: an empty mount deletes nothing.
     pub fn is_empty(&self) -> bool {
-        self.twins.is_empty() && self.policies.is_empty()
+        let declares = |root: usize| {
+            self.twins.iter().any(|t| t.place.root == root)
+                || self.policies.iter().any(|p| p.place.root == root)
+        };
+        self.roots.is_empty() || !(0..self.roots.len()).all(declares)
     }
 }
 

@@ -51,12 +51,22 @@ impl<D: Things + Policies> Runner<D> {
             .iter()
             .map(|p| p.resource.identity(&self.owner, DEFAULT_NAMESPACE).uid)
             .collect();
+        let declared: BTreeSet<String> = snapshot
+            .twins
+            .iter()
+            .filter_map(|t| Some(t.resource.thing_id(DEFAULT_NAMESPACE).ok()?.to_string()))
+            .collect();
+        let named_policies: BTreeSet<String> = snapshot
+            .policies
+            .iter()
+            .filter_map(|p| Some(p.resource.policy_id(DEFAULT_NAMESPACE).ok()?.to_string()))
+            .collect();
         let mut left = Leftovers::default();
         let mut named: BTreeMap<String, PolicyId> = BTreeMap::new();
         for id in self.marked_things(&mut left.of_owner).await? {
             let Some(found) = self.ditto.find_thing(&id, &[]).await? else { continue };
             let Some(mark) = found.mark.as_ref().and_then(Mark::from_json) else { continue };
-            if mark.owner != self.owner || twins.contains(&mark.uid) {
+            if mark.owner != self.owner || twins.contains(&mark.uid) || declared.contains(id.as_str()) {
                 continue;
             }
             if let Some(policy) = found.policy_id.and_then(|id| PolicyId::parse(&id).ok()) {
@@ -64,7 +74,7 @@ impl<D: Things + Policies> Runner<D> {
             }
             left.things.push((id, mark));
         }
-        for id in named.into_values() {
+        for id in named.into_values().filter(|id| !named_policies.contains(id.as_str())) {
             let Some(found) = self.ditto.find_policy(&id).await? else { continue };
             let mark = mark_of(&found.body, &self.subjects).and_then(|note| Mark::from_json(&note));
             if let Some(mark) = mark.filter(|mark| mark.owner == self.owner && !policies.contains(&mark.uid))

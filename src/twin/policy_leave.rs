@@ -133,7 +133,8 @@ impl PolicyPass {
         let mark = policy::mark_of(&found.body, &self.facts.subjects).and_then(|note| Mark::from_json(&note));
         match mark {
             Some(mark) => mark.uid == self.facts.identity.uid,
-            None => declared,
+            // Without a mark only status can say that it was ever ours.
+            None => declared && self.facts.known.origin.is_some(),
         }
     }
 

@@ -51,7 +51,11 @@ impl TwinPass {
         if !same_policy && !self.policy_checked && matches!(self.facts.policy, PolicyFact::Unmanaged(_)) {
             return self.check_policy(Some(Box::new(found)));
         }
-        self.outcome.origin = Some(ours.origin);
+        if ours.mark.is_some() {
+            // An adoption counts only once its write was taken.
+            self.outcome.origin = Some(ours.origin);
+        }
+        self.adopting = Some(ours.origin);
         if base.is_none() && ours.mark.is_some() && !self.facts.folder {
             self.note(
                 "BaseLost",

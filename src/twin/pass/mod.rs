@@ -49,6 +49,8 @@ pub struct TwinPass {
     failed_fences: u32,
     policy_checked: bool,
     header_room: usize,
+    /// The origin that holds once a write was taken.
+    adopting: Option<Origin>,
     outcome: Outcome,
 }
 
@@ -74,6 +76,7 @@ impl TwinPass {
             failed_fences: 0,
             policy_checked: false,
             header_room,
+            adopting: None,
             outcome,
         };
         if let Some(going) = pass.facts.going.clone() {
@@ -244,6 +247,7 @@ impl TwinPass {
         self.outcome.writes += 1;
         self.outcome.revision = Some(revision);
         self.outcome.synced = Ok(Reason::Applied);
+        self.outcome.origin = self.adopting.or(self.outcome.origin);
         self.outcome.applied = Some(applied.clone());
         self.facts.known.applied = Some(applied);
     }
