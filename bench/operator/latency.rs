@@ -25,7 +25,7 @@ pub fn run() {
 async fn measure(stage: &Stage) -> Vec<f64> {
     let twins = stage.twins();
     let mut latencies = Vec::new();
-    let events = twins.watch(&WatchParams::default(), "0").await.expect("a watch");
+    let events = twins.watch(&WatchParams::default().timeout(290), "0").await.expect("a watch");
     pin_mut!(events);
     for index in 0..TWINS {
         let name = format!("t{index}");

@@ -72,9 +72,9 @@ impl Stage {
             self.runtime.block_on(self.declare_policy());
         } else {
             let body = json!({"entries": {"people": people()}});
-            let (status, _) =
-                self.engine.ditto.call("nginx:ditto", "PUT", &format!("/policies/{POLICY}"), Some(&body));
-            assert!(status < 300, "{status}");
+            let path = format!("/policies/{POLICY}");
+            let (status, answer) = self.engine.ditto.call("nginx:ditto", "PUT", &path, Some(&body));
+            assert!(status < 300, "{status} {answer}");
         }
         Child::start(operator.name(), &self.command(operator, flags), self.work.path())
             .expect("the operator starts")
@@ -109,7 +109,7 @@ impl Stage {
             }
             Operator::Kopf => {
                 let mut command = Command::new(peers.join("kopf/bin/python"));
-                command.arg("bench/peers/kopf/operator.py").arg(kubeconfig).args([ditto, POLICY]);
+                command.arg("bench/peers/kopf/twins.py").arg(kubeconfig).args([ditto, POLICY]);
                 command
             }
         }
@@ -191,7 +191,10 @@ async fn client(kubeconfig: &Path) -> Client {
 fn people() -> Value {
     json!({
         "subjects": {"nginx:ditto": {"type": "user"}},
-        "resources": {"thing:/": {"grant": ["READ", "WRITE"]}, "policy:/": {"grant": ["READ", "WRITE"]}},
+        "resources": {
+            "thing:/": {"grant": ["READ", "WRITE"], "revoke": []},
+            "policy:/": {"grant": ["READ", "WRITE"], "revoke": []},
+        },
     })
 }
 

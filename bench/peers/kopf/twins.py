@@ -3,7 +3,7 @@
 The same custom resource and the same calls as `twinops operator` makes for a new twin: the finalizer
 (kopf's own), GET and PUT of the thing, the status. No policies, no adoption, no three-way removal.
 
-    operator.py KUBECONFIG DITTO_URL POLICY
+    twins.py KUBECONFIG DITTO_URL POLICY
 """
 
 import datetime
