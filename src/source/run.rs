@@ -1,8 +1,10 @@
 //! One pass over all that a folder declares: policies first, then twins.
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::line::{Line, Verdict};
 use super::{DEFAULT_NAMESPACE, Declared, Gone, Snapshot};
@@ -10,13 +12,21 @@ use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
 use crate::twin::claim::{Claim, Claimant};
-use crate::twin::desired::Identity;
+use crate::twin::desired::{Access, Identity};
 use crate::twin::facts::{Going, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
 use crate::twin::id::{PolicyId, ThingId};
+use crate::twin::mark::Mark;
+use crate::twin::reason::{Again, Reason};
 
 /// Passes under way at once. Enough to keep a Ditto on the same machine busy, few enough not to
 /// crowd out its other callers.
 const AT_ONCE: usize = 16;
+/// How long passes are repeated that ask for it: a search that shows what is gone, or a Ditto that asks to
+/// slow down. Ditto's index lags by seconds, not by minutes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What a line says of a policy with `access: Declared`: nothing in Ditto remembers what was declared before.
+const UNMARKED: &str = "access: Declared leaves no mark in Ditto: entries taken out of this file stay in the policy, \
+                        and so does the policy when the file goes";
 
 /// How a folder is carried out.
 #[derive(Clone, Debug)]
@@ -32,15 +42,18 @@ impl<D: Things + Policies> Runner<D> {
     /// Says a line for each mistake in the files and for each resource, as soon as it is known.
     pub async fn run(&self, snapshot: &Snapshot, mut say: impl FnMut(Line)) {
         let mut catalog = self.catalog(snapshot);
+        let until = patience();
         snapshot.problems.iter().map(problem).for_each(&mut say);
         let mut standings = vec![];
         {
             let passes = stream::iter(&snapshot.policies)
-                .map(async |declared| (declared, self.policy(&catalog, declared, None).await));
+                .map(async |declared| (declared, self.policy(&catalog, declared, None, until).await));
             let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
             while let Some((declared, report)) = passes.next().await {
                 let place = place_of(&*declared.resource);
-                say(with_warnings(Line::of("TwinPolicy", &place, &report), declared.resource.warnings()));
+                let mut notes = declared.resource.warnings();
+                notes.extend(unmarked(&declared.resource).map(|()| UNMARKED.to_owned()));
+                say(with_notes(Line::of("TwinPolicy", &place, &report), notes));
                 standings.push((place, policy_card(declared, &self.owner, standing(&report))));
             }
         }
@@ -48,34 +61,46 @@ impl<D: Things + Policies> Runner<D> {
             catalog.set_policy(&place, Some(card));
         }
         let passes = stream::iter(&snapshot.twins)
-            .map(async |declared| (declared, self.twin(&catalog, declared, None).await));
+            .map(async |declared| (declared, self.twin(&catalog, declared, None, until).await));
         let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
         while let Some((declared, report)) = passes.next().await {
             let line = Line::of("DigitalTwin", &place_of(&*declared.resource), &report);
-            say(with_warnings(line, declared.resource.warnings()));
+            say(with_notes(line, declared.resource.warnings()));
         }
     }
 
     /// Takes back what `gone` declared, twins before the policies they use. `left` is what is still there.
-    pub async fn take_back(&self, gone: &Gone, left: &Snapshot) -> Vec<Line> {
+    /// Returns what must be tried again, too.
+    pub async fn take_back(&self, gone: Gone, left: &Snapshot) -> (Vec<Line>, Gone) {
         let catalog = self.catalog(left);
         let mut lines = vec![];
-        for declared in &gone.twins {
-            let report = self.twin(&catalog, declared, Some(Going::default())).await;
+        let mut again = Gone::default();
+        for declared in gone.twins {
+            let report = self.twin(&catalog, &declared, Some(Going::default()), Instant::now()).await;
             lines.push(Line::of("DigitalTwin", &place_of(&*declared.resource), &report));
+            if !report.outcome.finished {
+                again.twins.push(declared);
+            }
         }
-        for declared in &gone.policies {
-            let report = self.policy(&catalog, declared, Some(Going::default())).await;
-            lines.push(Line::of("TwinPolicy", &place_of(&*declared.resource), &report));
+        for declared in gone.policies {
+            let report = self.policy(&catalog, &declared, Some(Going::default()), Instant::now()).await;
+            let line = Line::of("TwinPolicy", &place_of(&*declared.resource), &report);
+            let left_behind = unmarked(&declared.resource)
+                .filter(|()| line.verdict == Verdict::Released)
+                .map(|()| "the policy stays in Ditto: access: Declared leaves no mark to know it by".into());
+            lines.push(with_notes(line, left_behind.into_iter().collect()));
+            if !report.outcome.finished {
+                again.policies.push(declared);
+            }
         }
-        lines
+        (lines, again)
     }
 
     /// Takes back a thing whose document nobody has any more: its mark decides what becomes of it.
-    pub async fn take_back_thing(&self, id: ThingId, identity: Identity) -> Report {
+    pub(super) async fn take_back_thing(&self, id: ThingId, mark: &Mark) -> Report {
         let facts = TwinFacts {
-            identity,
-            id: Some(id),
+            identity: identity_of(mark),
+            id: Some(id.clone()),
             desired: Err("no file declares it".into()),
             claim: Claim::Ours,
             policy: PolicyFact::NotFound(String::new()),
@@ -83,20 +108,22 @@ impl<D: Things + Policies> Runner<D> {
             paused: false,
             going: Some(Going::default()),
             has_finalizer: true,
-            known: Known::default(),
+            known: Known { origin: Some(mark.origin), ..Known::default() },
             takeover: None,
             living: BTreeSet::new(),
             subjects: self.subjects.clone(),
             folder: true,
         };
-        reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await
+        let report = reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await;
+        named(report, Some(&id))
     }
 
-    /// As [`Runner::take_back_thing`], for a policy. Things that still use it hold it.
-    pub async fn take_back_policy(&self, id: PolicyId, identity: Identity) -> Report {
+    /// As [`Runner::take_back_thing`], for a policy. Things that still use it hold it; while only search
+    /// says so, it is asked again until `until`.
+    pub(super) async fn take_back_policy(&self, id: &PolicyId, mark: &Mark, until: Instant) -> Report {
         let facts = PolicyFacts {
-            identity,
-            id: Some(id),
+            identity: identity_of(mark),
+            id: Some(id.clone()),
             desired: Err("no file declares it".into()),
             claim: Claim::Ours,
             tenancy: Ok(()),
@@ -113,7 +140,18 @@ impl<D: Things + Policies> Runner<D> {
             now_epoch_seconds: Timestamp::now().as_second(),
             folder: true,
         };
-        reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+        repeated(until, async |held_before| {
+            let facts = PolicyFacts { held_before, ..facts.clone() };
+            let mut report = reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0;
+            if let Err(held) = &mut report.outcome.synced
+                && held.reason == Reason::DeletionHeld
+                && self.is_used(id, &BTreeSet::new()).await == Ok(true)
+            {
+                held.again = Again::Slowly;
+            }
+            report
+        })
+        .await
     }
 
     fn catalog(&self, snapshot: &Snapshot) -> Catalog {
@@ -142,6 +180,7 @@ impl<D: Things + Policies> Runner<D> {
         catalog: &Catalog,
         declared: &Declared<DigitalTwin>,
         going: Option<Going>,
+        until: Instant,
     ) -> Report {
         let twin = &declared.resource;
         let identity = twin.identity(&self.owner, DEFAULT_NAMESPACE);
@@ -171,7 +210,9 @@ impl<D: Things + Policies> Runner<D> {
             folder: true,
             identity: Identity { generation: 0, ..identity },
         };
-        reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await
+        let id = facts.id.clone();
+        let pass = async |_| reconcile::twin(&self.ditto, &NoFinalizer, facts.clone(), self.dry_run).await;
+        named(repeated(until, pass).await, id.as_ref())
     }
 
     async fn policy(
@@ -179,6 +220,7 @@ impl<D: Things + Policies> Runner<D> {
         catalog: &Catalog,
         declared: &Declared<TwinPolicy>,
         going: Option<Going>,
+        until: Instant,
     ) -> Report {
         let policy = &declared.resource;
         let identity = policy.identity(&self.owner, DEFAULT_NAMESPACE);
@@ -207,13 +249,62 @@ impl<D: Things + Policies> Runner<D> {
             folder: true,
             identity: Identity { generation: 0, ..identity },
         };
-        reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+        repeated(until, async |held_before| {
+            let facts = PolicyFacts { held_before, ..facts.clone() };
+            reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+        })
+        .await
+    }
+}
+
+/// Until when passes are repeated that begin now.
+pub(super) fn patience() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// Carries a pass out, and again as often as it asks for that before `until`. It learns how often it was
+/// carried out before.
+async fn repeated(until: Instant, mut pass: impl AsyncFnMut(u32) -> Report) -> Report {
+    let mut before = 0;
+    loop {
+        let report = pass(before).await;
+        let Again::AfterMs(wait) = report.outcome.again() else { return report };
+        let next = Instant::now() + Duration::from_millis(wait);
+        if report.outcome.finished || report.would.is_some() || next > until {
+            return report;
+        }
+        tokio::time::sleep_until(next).await;
+        before += 1;
+    }
+}
+
+/// The id stands in the line also when nothing could be made of the rest of the document.
+fn named(mut report: Report, id: Option<&ThingId>) -> Report {
+    if report.outcome.id.is_none() {
+        report.outcome.id = id.map(ToString::to_string);
+    }
+    report
+}
+
+/// Of a policy that carries no mark.
+fn unmarked(policy: &TwinPolicy) -> Option<()> {
+    let desired = policy.desired(DEFAULT_NAMESPACE).ok()?;
+    (desired.access == Access::Declared).then_some(())
+}
+
+fn identity_of(mark: &Mark) -> Identity {
+    Identity {
+        owner: mark.owner.clone(),
+        uid: mark.uid.clone(),
+        generation: mark.generation,
+        namespace: mark.namespace.clone(),
+        name: mark.name.clone(),
     }
 }
 
 /// A policy that a dry run would create counts as ready: its twins say what they would do.
 fn standing(report: &Report) -> Standing {
-    match (report.would, report.outcome.held()) {
+    match (&report.would, report.outcome.held()) {
         (Some(_), _) | (None, None) => Standing::Ready,
         (None, Some(held)) => Standing::NotReady(held.message.clone()),
     }
@@ -249,10 +340,10 @@ pub fn place_of<K: kube::Resource>(resource: &K) -> Place {
     (namespace, meta.name.clone().unwrap_or_default())
 }
 
-fn with_warnings(mut line: Line, warnings: Vec<String>) -> Line {
+fn with_notes(mut line: Line, notes: Vec<String>) -> Line {
     let said = std::mem::take(&mut line.message);
     line.message =
-        std::iter::once(said).chain(warnings).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        std::iter::once(said).chain(notes).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
     line
 }
 
