@@ -63,7 +63,7 @@ impl Seen {
         let mut paths = vec![];
         for part in ["entries", "imports"] {
             let members = [before, body].into_iter().filter_map(|side| side[part].as_object());
-            let mut names: Vec<_> = members.flat_map(|members| members.keys()).collect();
+            let mut names: Vec<_> = members.flat_map(serde_json::Map::keys).collect();
             names.sort();
             names.dedup();
             for name in names.into_iter().filter(|name| *name != LABEL) {

@@ -10,7 +10,9 @@ use crate::ditto::DittoClient;
 use crate::engine::{self, Durability, EngineOptions};
 use crate::ports::Policies;
 use crate::settings::{Data, Dev, LOOPBACK_SUBJECT, Prune};
-use crate::source::{self, Absences, Gone, Line, Pending, Runner, Snapshot, Watcher, count, first_of};
+use crate::source::{
+    self, Absences, Gone, Line, Pending, Runner, Snapshot, Summary, Watcher, count, first_of,
+};
 use crate::telemetry::{self, Readiness, Telemetry};
 use crate::twin::reason::Reason;
 
@@ -54,7 +56,10 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     let now = absences.settle(snapshot, Instant::now()).snapshot;
     let pending = Pending::default();
     let mut folder = Folder { dev: &dev, runner, now, absences, pending, leftovers_due: true };
-    folder.reconcile(&mut board).await;
+    let first = folder.reconcile(&mut board).await;
+    if first.resources > 0 {
+        println!("{first}; saved files are followed, Ctrl-C ends it");
+    }
     readiness.set("twins", Ok(()));
     folder.leftovers(&mut board).await;
     folder.follow(watcher, &mut board, &stop).await;
@@ -120,9 +125,15 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    async fn reconcile(&mut self, board: &mut Board) {
+    async fn reconcile(&self, board: &mut Board) -> Summary {
         board.forget_problems(&self.now);
-        self.runner.run(&self.now, |line| board.say(line)).await;
+        let mut lines = vec![];
+        let say = |line: Line| {
+            lines.push(line.clone());
+            board.say(line);
+        };
+        self.runner.run(&self.now, say).await;
+        Summary::of(&lines)
     }
 
     /// What vanished while nobody watched is reported, and deleted only when asked. As long as a file
@@ -171,7 +182,9 @@ impl Folder<'_> {
             return board.say(held);
         }
         let (lines, again) = self.runner.take_back(self.pending.take(), &self.now).await;
-        lines.into_iter().for_each(|line| board.say(line));
+        for line in lines {
+            board.say(line);
+        }
         self.pending.add(again, &self.now);
     }
 

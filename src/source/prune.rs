@@ -110,7 +110,7 @@ impl<D: Things + Policies> Runner<D> {
     {
         let held = |message: String| Line::held("Folder", "PruneHeld", message);
         if let Some(why) = snapshot.obstacle() {
-            return say(held(format!("nothing is pruned: {why}")));
+            return say(held(format!("nothing is pruned {why}")));
         }
         let left = match self.leftovers(snapshot).await {
             Ok(left) => left,

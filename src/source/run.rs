@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a line says of a policy with `access: Declared`: nothing in Ditto remembers what was declared before.
 const UNMARKED: &str = "access: Declared leaves no mark in Ditto: entries taken out of this file stay in the policy, \
                         and so does the policy when the file goes";
+const LEFT_BEHIND: &str = "the policy stays in Ditto: access: Declared leaves no mark to know it by";
 
 /// How a folder is carried out.
 #[derive(Clone, Debug)]
@@ -52,7 +53,9 @@ impl<D: Things + Policies> Runner<D> {
             while let Some((declared, report)) = passes.next().await {
                 let place = place_of(&*declared.resource);
                 let mut notes = declared.resource.warnings();
-                notes.extend(unmarked(&declared.resource).map(|()| UNMARKED.to_owned()));
+                if is_unmarked(&declared.resource) {
+                    notes.push(UNMARKED.to_owned());
+                }
                 say(with_notes(Line::of("TwinPolicy", &place, &report), notes));
                 standings.push((place, policy_card(declared, &self.owner, standing(&report))));
             }
@@ -85,10 +88,9 @@ impl<D: Things + Policies> Runner<D> {
         for declared in gone.policies {
             let report = self.policy(&catalog, &declared, Some(Going::default()), Instant::now()).await;
             let line = Line::of("TwinPolicy", &place_of(&*declared.resource), &report);
-            let left_behind = unmarked(&declared.resource)
-                .filter(|()| line.verdict == Verdict::Released)
-                .map(|()| "the policy stays in Ditto: access: Declared leaves no mark to know it by".into());
-            lines.push(with_notes(line, left_behind.into_iter().collect()));
+            let left_behind = is_unmarked(&declared.resource) && line.verdict == Verdict::Released;
+            let notes = if left_behind { vec![LEFT_BEHIND.to_owned()] } else { vec![] };
+            lines.push(with_notes(line, notes));
             if !report.outcome.finished {
                 again.policies.push(declared);
             }
@@ -286,10 +288,8 @@ fn named(mut report: Report, id: Option<&ThingId>) -> Report {
     report
 }
 
-/// Of a policy that carries no mark.
-fn unmarked(policy: &TwinPolicy) -> Option<()> {
-    let desired = policy.desired(DEFAULT_NAMESPACE).ok()?;
-    (desired.access == Access::Declared).then_some(())
+fn is_unmarked(policy: &TwinPolicy) -> bool {
+    policy.desired(DEFAULT_NAMESPACE).is_ok_and(|desired| desired.access == Access::Declared)
 }
 
 fn identity_of(mark: &Mark) -> Identity {

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fs::File, io::BufReader, net::SocketAddr, path:
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{Response, uri::PathAndQuery};
 use axum::serve::Listener;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
@@ -104,7 +104,7 @@ impl State {
             let error = r#"{"status":401,"error":"gateway:authentication.failed","message":"the JWT could not be verified"}"#;
             return answer(401, error.to_owned());
         }
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         if target.contains("/search/things")
             && target.contains("policyId")
             && let Some(stale) = self.stale.lock().pop_front()
