@@ -11,7 +11,7 @@ use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
 use crate::twin::claim::{Claim, Claimant};
 use crate::twin::desired::Identity;
-use crate::twin::facts::{Going, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
+use crate::twin::facts::{Going, Imports, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
 use crate::twin::id::{PolicyId, ThingId};
 
 /// Passes under way at once. Enough to keep a Ditto on the same machine busy, few enough not to
@@ -33,19 +33,21 @@ impl<D: Things + Policies> Runner<D> {
     pub async fn run(&self, snapshot: &Snapshot, mut say: impl FnMut(Line)) {
         let mut catalog = self.catalog(snapshot);
         snapshot.problems.iter().map(problem).for_each(&mut say);
-        let mut standings = vec![];
-        {
-            let passes = stream::iter(&snapshot.policies)
-                .map(async |declared| (declared, self.policy(&catalog, declared, None).await));
-            let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
-            while let Some((declared, report)) = passes.next().await {
-                let place = place_of(&*declared.resource);
-                say(with_warnings(Line::of("TwinPolicy", &place, &report), declared.resource.warnings()));
-                standings.push((place, policy_card(declared, &self.owner, standing(&report))));
+        for wave in waves(&snapshot.policies) {
+            let mut standings = vec![];
+            {
+                let passes = stream::iter(wave)
+                    .map(async |policy| (policy, self.policy(&catalog, policy, None).await));
+                let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
+                while let Some((declared, report)) = passes.next().await {
+                    let place = place_of(&*declared.resource);
+                    say(with_warnings(Line::of("TwinPolicy", &place, &report), declared.resource.warnings()));
+                    standings.push((place, policy_card(declared, &self.owner, standing(&report))));
+                }
             }
-        }
-        for (place, card) in standings {
-            catalog.set_policy(&place, Some(card));
+            for (place, card) in standings {
+                catalog.set_policy(&place, Some(card));
+            }
         }
         let passes = stream::iter(&snapshot.twins)
             .map(async |declared| (declared, self.twin(&catalog, declared, None).await));
@@ -108,6 +110,7 @@ impl<D: Things + Policies> Runner<D> {
             living: BTreeSet::new(),
             subjects: self.subjects.clone(),
             bridge: None,
+            imports: Imports::default(),
             used_by: 0,
             held_before: 0,
             now_epoch_seconds: Timestamp::now().as_second(),
@@ -188,7 +191,9 @@ impl<D: Things + Policies> Runner<D> {
             Some(id) => catalog.policy_claim(&identity, id.as_str()),
             None => (Claim::Ours, BTreeSet::new()),
         };
+        let place = place_of(&**policy);
         let facts = PolicyFacts {
+            imports: id.as_ref().map(|id| catalog.imports(&place, id.as_str())).unwrap_or_default(),
             id,
             paused: desired.as_ref().is_ok_and(|desired| desired.suspend) || is_paused(&policy.metadata),
             desired: desired.map_err(|error| error.to_string()),
@@ -201,7 +206,7 @@ impl<D: Things + Policies> Runner<D> {
             living,
             subjects: self.subjects.clone(),
             bridge: None,
-            used_by: catalog.used_by(&place_of(&**policy)),
+            used_by: catalog.used_by(&place),
             held_before: 0,
             now_epoch_seconds: Timestamp::now().as_second(),
             folder: true,
@@ -222,9 +227,32 @@ fn standing(report: &Report) -> Standing {
 fn policy_card(declared: &Declared<TwinPolicy>, owner: &str, standing: Standing) -> PolicyCard {
     PolicyCard {
         claimant: claimant(&declared.resource.identity(owner, DEFAULT_NAMESPACE), &declared.place),
-        policy_id: declared.resource.policy_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string()),
+        policy_id: policy_id(declared),
+        imports: declared.resource.spec.imports.keys().cloned().collect(),
         standing,
     }
+}
+
+fn policy_id(declared: &Declared<TwinPolicy>) -> Option<String> {
+    declared.resource.policy_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string())
+}
+
+/// Policies in an order in which none comes before one that it imports; those of a circle come last.
+fn waves(policies: &[Declared<TwinPolicy>]) -> Vec<Vec<&Declared<TwinPolicy>>> {
+    let mut rest: Vec<_> = policies.iter().collect();
+    let mut waves = vec![];
+    while !rest.is_empty() {
+        let waiting: BTreeSet<String> = rest.iter().filter_map(|policy| policy_id(policy)).collect();
+        let waits = |policy: &&Declared<TwinPolicy>| {
+            policy.resource.spec.imports.keys().any(|id| waiting.contains(id))
+        };
+        let (later, now): (Vec<_>, Vec<_>) = rest.into_iter().partition(waits);
+        let is_circle = now.is_empty();
+        let (wave, left) = if is_circle { (later, now) } else { (now, later) };
+        waves.push(wave);
+        rest = left;
+    }
+    waves
 }
 
 /// In a folder the first in order of path, then position, holds an id.

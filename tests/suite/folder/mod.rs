@@ -2,6 +2,7 @@
 mod apply;
 mod bad_input;
 mod dev;
+mod policies;
 mod prune;
 
 use std::path::Path;
