@@ -12,8 +12,8 @@ use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
 use crate::twin::claim::{Claim, Claimant};
-use crate::twin::desired::{Access, Identity};
-use crate::twin::facts::{Going, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
+use crate::twin::desired::Identity;
+use crate::twin::facts::{Going, Imports, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
 use crate::twin::id::{PolicyId, ThingId};
 use crate::twin::mark::Mark;
 use crate::twin::reason::{Again, Reason};
@@ -24,10 +24,6 @@ const AT_ONCE: usize = 16;
 /// How long passes are repeated that ask for it: a search that shows what is gone, or a Ditto that asks to
 /// slow down. Ditto's index lags by seconds, not by minutes.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What a line says of a policy with `access: Declared`: nothing in Ditto remembers what was declared before.
-const UNMARKED: &str = "access: Declared leaves no mark in Ditto: entries taken out of this file stay in the policy, \
-                        and so does the policy when the file goes";
-const LEFT_BEHIND: &str = "the policy stays in Ditto: access: Declared leaves no mark to know it by";
 
 /// How a folder is carried out.
 #[derive(Clone, Debug)]
@@ -45,23 +41,21 @@ impl<D: Things + Policies> Runner<D> {
         let mut catalog = self.catalog(snapshot);
         let until = patience();
         snapshot.problems.iter().map(problem).for_each(&mut say);
-        let mut standings = vec![];
-        {
-            let passes = stream::iter(&snapshot.policies)
-                .map(async |declared| (declared, self.policy(&catalog, declared, None, until).await));
-            let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
-            while let Some((declared, report)) = passes.next().await {
-                let place = place_of(&*declared.resource);
-                let mut notes = declared.resource.warnings();
-                if is_unmarked(&declared.resource) {
-                    notes.push(UNMARKED.to_owned());
+        for wave in waves(&snapshot.policies) {
+            let mut standings = vec![];
+            {
+                let passes = stream::iter(wave)
+                    .map(async |policy| (policy, self.policy(&catalog, policy, None, until).await));
+                let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
+                while let Some((declared, report)) = passes.next().await {
+                    let place = place_of(&*declared.resource);
+                    say(with_notes(Line::of("TwinPolicy", &place, &report), declared.resource.warnings()));
+                    standings.push((place, policy_card(declared, &self.owner, standing(&report))));
                 }
-                say(with_notes(Line::of("TwinPolicy", &place, &report), notes));
-                standings.push((place, policy_card(declared, &self.owner, standing(&report))));
             }
-        }
-        for (place, card) in standings {
-            catalog.set_policy(&place, Some(card));
+            for (place, card) in standings {
+                catalog.set_policy(&place, Some(card));
+            }
         }
         let passes = stream::iter(&snapshot.twins)
             .map(async |declared| (declared, self.twin(&catalog, declared, None, until).await));
@@ -87,10 +81,7 @@ impl<D: Things + Policies> Runner<D> {
         }
         for declared in gone.policies {
             let report = self.policy(&catalog, &declared, Some(Going::default()), Instant::now()).await;
-            let line = Line::of("TwinPolicy", &place_of(&*declared.resource), &report);
-            let left_behind = is_unmarked(&declared.resource) && line.verdict == Verdict::Released;
-            let notes = if left_behind { vec![LEFT_BEHIND.to_owned()] } else { vec![] };
-            lines.push(with_notes(line, notes));
+            lines.push(Line::of("TwinPolicy", &place_of(&*declared.resource), &report));
             if !report.outcome.finished {
                 again.policies.push(declared);
             }
@@ -137,6 +128,7 @@ impl<D: Things + Policies> Runner<D> {
             living: BTreeSet::new(),
             subjects: self.subjects.clone(),
             bridge: None,
+            imports: Imports::default(),
             used_by: 0,
             held_before: 0,
             now_epoch_seconds: Timestamp::now().as_second(),
@@ -232,7 +224,9 @@ impl<D: Things + Policies> Runner<D> {
             Some(id) => catalog.policy_claim(&identity, id.as_str()),
             None => (Claim::Ours, BTreeSet::new()),
         };
+        let place = place_of(&**policy);
         let facts = PolicyFacts {
+            imports: id.as_ref().map(|id| catalog.imports(&place, id.as_str())).unwrap_or_default(),
             id,
             paused: desired.as_ref().is_ok_and(|desired| desired.suspend) || is_paused(&policy.metadata),
             desired: desired.map_err(|error| error.to_string()),
@@ -245,7 +239,7 @@ impl<D: Things + Policies> Runner<D> {
             living,
             subjects: self.subjects.clone(),
             bridge: None,
-            used_by: catalog.used_by(&place_of(&**policy)),
+            used_by: catalog.used_by(&place),
             held_before: 0,
             now_epoch_seconds: Timestamp::now().as_second(),
             folder: true,
@@ -288,10 +282,6 @@ fn named(mut report: Report, id: Option<&ThingId>) -> Report {
     report
 }
 
-fn is_unmarked(policy: &TwinPolicy) -> bool {
-    policy.desired(DEFAULT_NAMESPACE).is_ok_and(|desired| desired.access == Access::Declared)
-}
-
 fn identity_of(mark: &Mark) -> Identity {
     Identity {
         owner: mark.owner.clone(),
@@ -313,9 +303,32 @@ fn standing(report: &Report) -> Standing {
 fn policy_card(declared: &Declared<TwinPolicy>, owner: &str, standing: Standing) -> PolicyCard {
     PolicyCard {
         claimant: claimant(&declared.resource.identity(owner, DEFAULT_NAMESPACE), &declared.place),
-        policy_id: declared.resource.policy_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string()),
+        policy_id: policy_id(declared),
+        imports: declared.resource.spec.imports.keys().cloned().collect(),
         standing,
     }
+}
+
+fn policy_id(declared: &Declared<TwinPolicy>) -> Option<String> {
+    declared.resource.policy_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string())
+}
+
+/// Policies in an order in which none comes before one that it imports; those of a circle come last.
+fn waves(policies: &[Declared<TwinPolicy>]) -> Vec<Vec<&Declared<TwinPolicy>>> {
+    let mut rest: Vec<_> = policies.iter().collect();
+    let mut waves = vec![];
+    while !rest.is_empty() {
+        let waiting: BTreeSet<String> = rest.iter().filter_map(|policy| policy_id(policy)).collect();
+        let waits = |policy: &&Declared<TwinPolicy>| {
+            policy.resource.spec.imports.keys().any(|id| waiting.contains(id))
+        };
+        let (later, now): (Vec<_>, Vec<_>) = rest.into_iter().partition(waits);
+        let is_circle = now.is_empty();
+        let (wave, left) = if is_circle { (later, now) } else { (now, later) };
+        waves.push(wave);
+        rest = left;
+    }
+    waves
 }
 
 /// In a folder the first in order of path, then position, holds an id.

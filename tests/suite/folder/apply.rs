@@ -102,21 +102,6 @@ fn every_line_gives_its_own_reason_and_id() {
     assert_eq!(line["id"], "org.acme:pump");
 }
 
-/// Nothing in Ditto remembers what was declared before: the line says what therefore is not done.
-#[test]
-fn a_policy_without_a_mark_says_what_is_not_done() {
-    let grants = "{thing:/: {grant: [READ, WRITE]}, policy:/: {grant: [READ, WRITE]}, message:/: {grant: [READ, WRITE]}}";
-    let own = format!(
-        "  access: Declared\n  entries:\n    us: {{subjects: {{'nginx:operator': {{type: us}}}}, resources: {grants}}}"
-    );
-    let files = folder(&[("policy.yaml", &POLICY.replace("  entries:", &own))]);
-    let engine = Engine::start(files.path(), None);
-    let run = apply(files.path(), &engine.ditto, &[]);
-    assert_eq!((run.code, run.line("pumps").0), (0, "applied"), "{}", run.json);
-    assert!(run.line("pumps").2.contains("access: Declared"), "{}", run.json);
-    assert!(run.line("pumps").2.contains("stay in the policy"), "{}", run.json);
-}
-
 /// 80 seeds beside what a device wrote: each needs a guard, and all headers stay under Ditto's limit.
 #[test]
 fn eighty_seeds_come_in_around_a_device() {

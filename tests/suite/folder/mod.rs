@@ -3,6 +3,7 @@ mod apply;
 mod bad_input;
 mod dev;
 mod gateway;
+mod policies;
 mod prune;
 mod vanish;
 
