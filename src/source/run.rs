@@ -9,6 +9,7 @@ use super::{DEFAULT_NAMESPACE, Declared, Gone, Snapshot};
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
+use crate::twin::adopt::Watched;
 use crate::twin::claim::{Claim, Claimant};
 use crate::twin::desired::Identity;
 use crate::twin::facts::{Going, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
@@ -86,6 +87,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known::default(),
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
         };
@@ -106,6 +109,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             used_by: 0,
@@ -167,6 +171,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known::default(),
             takeover: None,
             living,
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
             identity: Identity { generation: 0, ..identity },
@@ -199,6 +205,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living,
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             used_by: catalog.used_by(&place_of(&**policy)),

@@ -102,6 +102,10 @@ impl PolicyPass {
                 self.outcome.revision = Some(revision);
                 self.outcome.origin = Some(origin);
                 self.outcome.synced = Ok(Reason::Applied);
+                self.outcome.observed = true;
+                if let Some(drift) = &mut self.outcome.drift {
+                    drift.repaired = true;
+                }
                 self.remember();
                 self.done()
             }
@@ -147,6 +151,7 @@ impl PolicyPass {
             Err(held) => return self.stop(held),
         };
         self.outcome.origin = Some(ours.origin);
+        self.outcome.observed = true;
         // Under the mark that stands there: a new generation alone is no reason to write.
         let held = ours.mark.as_ref().filter(|held| {
             held.uid == self.facts.identity.uid
@@ -193,6 +198,7 @@ impl PolicyPass {
                 && self.facts.known.id.as_deref() == self.facts.id.as_ref().map(super::id::PolicyId::as_str),
             takeover: self.facts.takeover,
             living: &self.facts.living,
+            watched: &self.facts.watched,
             folder: self.facts.folder,
         })
     }
@@ -283,8 +289,8 @@ impl PolicyPass {
             return true;
         }
         if desired.drift != Drift::Ignore {
-            let repaired = desired.drift == Drift::Enforce;
-            self.outcome.drift = Some(Drifted { paths, revision: found.revision, repaired });
+            let revision = found.revision;
+            self.outcome.drift = Some(Drifted { paths, revision, repaired: false, originator: None });
         }
         desired.drift == Drift::Enforce
     }

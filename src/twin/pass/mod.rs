@@ -5,6 +5,7 @@
 //! what was seen before it.
 mod decide;
 mod leave;
+mod memory;
 
 use serde_json::{Value, json};
 
@@ -14,8 +15,8 @@ use super::claim::Claim;
 use super::desired::Desired;
 use super::facts::{PolicyFact, TwinFacts};
 use super::json::Pointer;
-use super::mark::{Base, Mark, Origin};
-use super::ownership::{Declared, declared};
+use super::mark::Origin;
+use super::ownership::declared;
 use super::plan;
 use super::reason::{Applied, Held, Note, Outcome, Reason};
 use super::request::{Answer, Next, Request};
@@ -34,9 +35,20 @@ enum State {
     Finalizing,
     CheckingPolicy { seen: Option<Box<FoundThing>> },
     Looking,
-    Creating,
-    Patching { applied: Box<Applied>, look_again: bool },
+    Creating { pending: Box<Pending> },
+    Patching { pending: Box<Pending>, look_again: bool },
     Leaving(Leaving),
+}
+
+/// What holds once Ditto took the write under way, and not before.
+#[derive(Clone, Debug, PartialEq)]
+struct Pending {
+    applied: Applied,
+    origin: Origin,
+    /// It sets back what drifted.
+    repairs: bool,
+    /// The resource that had the thing until now.
+    taken_from: Option<String>,
 }
 
 /// One pass: where it stands, and what it has come to so far.
@@ -49,8 +61,6 @@ pub struct TwinPass {
     failed_fences: u32,
     policy_checked: bool,
     header_room: usize,
-    /// The origin that holds once a write was taken.
-    adopting: Option<Origin>,
     outcome: Outcome,
 }
 
@@ -68,7 +78,7 @@ impl TwinPass {
             outcome.policy_id = Some(id.to_string());
         }
         let state = State::Looking;
-        let pass = Self {
+        let mut pass = Self {
             facts,
             state,
             looks: 0,
@@ -76,7 +86,6 @@ impl TwinPass {
             failed_fences: 0,
             policy_checked: false,
             header_room,
-            adopting: None,
             outcome,
         };
         if let Some(going) = pass.facts.going.clone() {
@@ -85,7 +94,9 @@ impl TwinPass {
         if pass.facts.paused {
             return pass.paused();
         }
-        match pass.obstacle() {
+        let obstacle = pass.obstacle();
+        pass.outcome.resolved = obstacle.is_none() && matches!(pass.facts.policy, PolicyFact::Managed(_));
+        match obstacle {
             Some((references, held)) => pass.stop(references, held),
             None if pass.facts.has_finalizer => pass.look(),
             None => pass.ask(State::Finalizing, Request::AddFinalizer),
@@ -138,9 +149,9 @@ impl TwinPass {
                 self.policy_checked = true;
                 self.decide(seen.map(|found| *found))
             }
-            (State::Creating, Answer::Written(result)) => self.created(result),
-            (State::Patching { applied, look_again }, Answer::Written(result)) => {
-                self.patched(*applied, look_again, result)
+            (State::Creating { pending }, Answer::Written(result)) => self.created(*pending, result),
+            (State::Patching { pending, look_again }, Answer::Written(result)) => {
+                self.patched(*pending, look_again, result)
             }
             (_, Answer::Thing(Err(refused)) | Answer::Policy(Err(refused))) => {
                 self.stop(false, Held::refused(&refused))
@@ -160,17 +171,6 @@ impl TwinPass {
         self.outcome.policy_id.clone().unwrap_or_default()
     }
 
-    /// What we own, as far as anybody still knows: status in a cluster, the mark in a folder.
-    fn base(&self, mark: Option<&Mark>, hash: &str, declared: &Declared) -> Option<Base> {
-        if self.facts.folder {
-            return mark.and_then(|mark| mark.base.clone());
-        }
-        let remembered = self.facts.known.applied.as_ref().map(|applied| applied.base.clone());
-        // Status was lost, and the mark says that this very document is what was written last.
-        remembered
-            .or_else(|| mark.filter(|mark| mark.hash == hash).map(|_| plan::base_after_create(declared)))
-    }
-
     fn look(mut self) -> (Self, Next) {
         self.looks += 1;
         let Some(desired) = self.desired() else { return self.broken() };
@@ -187,7 +187,9 @@ impl TwinPass {
     }
 
     fn check_policy(self, seen: Option<Box<FoundThing>>) -> (Self, Next) {
-        let PolicyFact::Unmanaged(id) = self.facts.policy.clone() else { return self.broken() };
+        let (PolicyFact::Managed(id) | PolicyFact::Unmanaged(id)) = self.facts.policy.clone() else {
+            return self.broken();
+        };
         self.ask(State::CheckingPolicy { seen }, Request::FindPolicy { id })
     }
 
@@ -209,47 +211,77 @@ impl TwinPass {
         Some(Held::new(Reason::PolicyNotAccessible, format!("{what}; add this entry to it: {entry}")))
     }
 
-    fn created(mut self, result: Result<u64, Refused>) -> (Self, Next) {
+    fn created(mut self, pending: Pending, result: Result<u64, Refused>) -> (Self, Next) {
         match result {
             Ok(revision) => {
-                let Some(desired) = self.desired().cloned() else { return self.broken() };
-                let base = plan::base_after_create(&declared(&desired));
-                self.wrote(revision, Applied { hash: desired.hash(), base });
-                self.outcome.origin = Some(Origin::Created);
+                self.wrote(revision, pending);
                 self.done()
             }
-            Err(Refused::Changed(_)) => self.fence_failed(),
-            Err(refused @ Refused::Missing(_)) => {
+            Err(Refused::Changed(_)) => {
+                let message = self.hidden();
+                self.fence_failed(&message)
+            }
+            Err(refused @ Refused::Missing(_)) if !refused.said().code.starts_with("things:") => {
                 let mut held = Held::refused(&refused);
                 held.reason = Reason::PolicyNotAccessible;
                 held.message = format!("policy {} is missing, or hidden from TwinOps", self.wanted_policy());
                 self.stop(true, held)
             }
+            Err(refused @ (Refused::Forbidden(_) | Refused::Missing(_))) => {
+                let mut held = Held::refused(&refused);
+                let policy = self.wanted_policy();
+                held.message = format!(
+                    "{refused}; policy {policy} does not let TwinOps create it, or {}",
+                    self.hidden()
+                );
+                self.stop(false, held)
+            }
             Err(refused) => self.stop(false, Held::refused(&refused)),
         }
     }
 
-    fn patched(mut self, applied: Applied, look_again: bool, result: Result<u64, Refused>) -> (Self, Next) {
+    /// Ditto shows no thing and takes none: one is there.
+    fn hidden(&self) -> String {
+        let id = self.outcome.id.as_deref().unwrap_or_default();
+        let subject = self.facts.subjects.first().map_or("TwinOps", String::as_str);
+        format!(
+            "a thing {id} is there and hidden from TwinOps: give {subject} READ and WRITE on `thing:/` in the policy \
+             of that thing"
+        )
+    }
+
+    fn patched(mut self, pending: Pending, look_again: bool, result: Result<u64, Refused>) -> (Self, Next) {
         match result {
             Ok(revision) => {
-                self.wrote(revision, applied);
+                self.wrote(revision, pending);
                 self.failed_fences = 0;
                 if look_again { self.look_after_write() } else { self.done() }
             }
             // A patch with `If-Match: *` of a thing that went meanwhile.
-            Err(Refused::Changed(_) | Refused::Missing(_)) => self.fence_failed(),
+            Err(Refused::Changed(_) | Refused::Missing(_)) => self.fence_failed(
+                "its fence failed twice although it looks ours: somebody writes at the same time, or TwinOps lacks \
+                 READ on `thing:/`",
+            ),
             Err(refused) => self.stop(false, Held::refused(&refused)),
         }
     }
 
     /// From here on status would say what was written: later looks of this pass build on it.
-    fn wrote(&mut self, revision: u64, applied: Applied) {
+    fn wrote(&mut self, revision: u64, pending: Pending) {
         self.outcome.writes += 1;
         self.outcome.revision = Some(revision);
         self.outcome.synced = Ok(Reason::Applied);
-        self.outcome.origin = self.adopting.or(self.outcome.origin);
-        self.outcome.applied = Some(applied.clone());
-        self.facts.known.applied = Some(applied);
+        self.outcome.origin = Some(pending.origin);
+        self.outcome.observed = true;
+        self.outcome.resolved = true;
+        if let Some(drift) = self.outcome.drift.as_mut().filter(|_| pending.repairs) {
+            drift.repaired = true;
+        }
+        if let Some(who) = pending.taken_from {
+            self.tell("TakenOver", format!("taken over from {who}"), false);
+        }
+        self.outcome.applied = Some(pending.applied.clone());
+        self.facts.known.applied = Some(pending.applied);
     }
 
     fn look_after_write(mut self) -> (Self, Next) {
@@ -259,14 +291,12 @@ impl TwinPass {
     }
 
     /// A 412 never tells why: look again and decide anew, twice at most.
-    fn fence_failed(mut self) -> (Self, Next) {
+    fn fence_failed(mut self, message: &str) -> (Self, Next) {
         const FAILED_FENCES_MAX: u32 = 2;
         self.failed_fences += 1;
         if self.failed_fences < FAILED_FENCES_MAX {
             return self.look();
         }
-        let message = "its fence failed twice although it looks ours: somebody writes at the same time, or TwinOps \
-                       lacks READ on `thing:/`";
         self.stop(false, Held::new(Reason::ResourceConflict, message))
     }
 
@@ -284,8 +314,16 @@ impl TwinPass {
         self.outcome.clone()
     }
 
-    fn note(&mut self, reason: &'static str, message: String) {
-        self.outcome.notes.push(Note { reason, message, warning: true });
+    fn warn(&mut self, reason: &'static str, message: String) {
+        self.tell(reason, message, true);
+    }
+
+    /// Once, however often this pass looks.
+    fn tell(&mut self, reason: &'static str, message: String, warning: bool) {
+        let note = Note { reason, message, warning };
+        if !self.outcome.notes.contains(&note) {
+            self.outcome.notes.push(note);
+        }
     }
 
     fn ask(mut self, state: State, request: Request) -> (Self, Next) {

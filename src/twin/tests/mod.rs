@@ -1,8 +1,11 @@
 //! Tables and laws of the core.
 mod adopt;
+mod matrix;
+mod memory;
 mod pass;
 mod plan;
 mod policy;
+mod world;
 
 use serde_json::Value;
 
