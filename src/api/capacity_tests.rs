@@ -67,10 +67,10 @@ fn all_paths_of_the_largest_things_are_remembered_and_removed() {
         ("1,000 features", features),
         ("very many short names", filled(&attributes, |i| Pointer::of([format!("{i:x}")]))),
         (
-            "a long way down to all of them",
-            filled(&attributes.join(&long(100)), |i| Pointer::of([format!("{i:x}")])),
+            "a long name above all of them",
+            filled(&attributes.join(&long(1)), |i| Pointer::of([format!("{i:x}")])),
         ),
-        ("long names", filled(&attributes, |i| Pointer::of([format!("{i:0>256}")]))),
+        ("long names", filled(&attributes, |i| Pointer::of([format!("{i:x<256}")]))),
         (
             "a tree",
             filled(&attributes, |i| Pointer::of([i / 4_096, i / 64 % 64, i % 64].map(|n| format!("{n:x}")))),
@@ -102,7 +102,7 @@ fn all_paths_of_the_largest_things_are_remembered_and_removed() {
 fn what_does_not_fit_is_told_and_nothing_is_removed_by_guessing() {
     let mut document = json!({});
     for i in 0..2_000 {
-        Pointer::of(["attributes", &format!("{i:0>256}")]).set(&mut document, json!(1));
+        Pointer::of(["attributes", &format!("{i:x<256}")]).set(&mut document, json!(1));
     }
     let (status, outcome) = status_of(&desired(document.clone(), &[]));
     assert!(status.forgets(&outcome).is_some());

@@ -211,9 +211,9 @@ fn a_paused_twin_keeps_what_it_said() {
 
 #[test]
 fn too_many_paths_are_forgotten_before_seeds_are() {
-    let paths = |bytes: usize| (0..bytes / 64).map(|i| Pointer::of([format!("{i:060}")])).collect();
+    let paths = |bytes: usize| (0..bytes / 48).map(|i| Pointer::of([format!("{i:x<60}")])).collect();
     let cases = [
-        ("all fits", 1_024, 1_024, (16, Some(16)), false),
+        ("all fits", 1_024, 1_024, (21, Some(21)), false),
         ("the paths do not fit beside the seeds", APPLIED_BYTES_MAX, 64, (0, Some(1)), true),
         ("not even the seeds fit", 64, APPLIED_BYTES_MAX + 64, (1, None), true),
     ];

@@ -128,8 +128,9 @@ pub struct AppliedThing {
     pub hash: String,
 
     /// The enforced paths, as JSON pointers. One that the spec no longer declares is removed from the
-    /// thing by the next write. In a long list an entry may start with a number: so many segments it
-    /// shares with the entry before. Empty when there were too many to remember; an Event says so.
+    /// thing by the next write. In a long list an entry may start with a number and a colon: so
+    /// many characters it shares with the entry before. Empty when there were too many to remember; an
+    /// Event says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
 

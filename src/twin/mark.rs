@@ -173,32 +173,42 @@ impl Mark {
     }
 }
 
-/// Front coding: each path as the number of leading segments it shares with the one before, then the
-/// rest. One that shares none is written as it is, so a list of plain paths reads back too.
+/// Front coding: each path as the number of leading characters it shares with the one before, a colon, and
+/// the rest. One that shares nothing is written as it is, so a list of plain paths reads back too.
 ///
-/// Each name of a document stands there once, so the list is never much longer than the document.
+/// Each name of a document stands there at most once, so the list is never much longer than the document.
 pub fn fold(paths: &BTreeSet<Pointer>) -> Vec<String> {
-    let mut before: &[String] = &[];
+    // The slash that all begin with is not worth a number.
+    const WORTH_IT: usize = 2;
+    let mut before = String::new();
     let mut folded = Vec::with_capacity(paths.len());
-    for path in paths {
-        let shared = before.iter().zip(path.segments()).take_while(|(a, b)| a == b).count();
-        let rest = Pointer::of(path.segments()[shared..].iter().cloned());
-        folded.push(if shared == 0 { rest.to_string() } else { format!("{shared}{rest}") });
-        before = path.segments();
+    for path in paths.iter().map(ToString::to_string) {
+        let alike = before.chars().zip(path.chars()).take_while(|(a, b)| a == b);
+        let (shared, bytes) =
+            alike.fold((0, 0), |(shared, bytes), (c, _)| (shared + 1, bytes + c.len_utf8()));
+        folded.push(if shared < WORTH_IT { path.clone() } else { format!("{shared}:{}", &path[bytes..]) });
+        before = path;
     }
     folded
 }
 
 /// What [`fold`] made. `None` when it is damaged.
 pub fn unfold<'t>(folded: impl IntoIterator<Item = &'t str>) -> Option<BTreeSet<Pointer>> {
-    let mut before = Pointer::root();
+    let mut before = String::new();
     let mut paths = BTreeSet::new();
     for entry in folded {
-        let (shared, rest) = entry.split_at(entry.find('/')?);
-        let shared = if shared.is_empty() { 0 } else { shared.parse::<usize>().ok()? };
-        let kept = before.segments().get(..shared)?;
-        before = Pointer::of(kept.iter().cloned()).join(&Pointer::parse(rest));
-        paths.insert(before.clone());
+        before = if entry.starts_with('/') {
+            entry.to_owned()
+        } else {
+            let (shared, rest) = entry.split_once(':')?;
+            let shared = shared.parse::<usize>().ok().filter(|shared| *shared > 0)?;
+            let bytes = before.char_indices().nth(shared).map_or(before.len(), |(at, _)| at);
+            format!("{}{rest}", &before[..bytes])
+        };
+        if !before.starts_with('/') {
+            return None;
+        }
+        paths.insert(Pointer::parse(&before));
     }
     Some(paths)
 }
@@ -255,16 +265,16 @@ mod tests {
     #[test]
     fn prefixes_are_written_once() {
         let folded = fold(&paths(&["/attributes/b/c", "/attributes/b/d", "/attributes/e"]));
-        assert_eq!(folded, ["/attributes/b/c", "2/d", "1/e"]);
+        assert_eq!(folded, ["/attributes/b/c", "14:d", "12:e"]);
         assert_eq!(unfold(folded.iter().map(String::as_str)).map(|paths| paths.len()), Some(3));
-        let plain = ["/attributes/b/c", "/attributes/b/d", "0/attributes/e"];
+        let plain = ["/attributes/b/c", "/attributes/b/d", "/attributes/e"];
         assert_eq!(unfold(plain), Some(paths(&["/attributes/b/c", "/attributes/b/d", "/attributes/e"])));
     }
 
     #[test]
     fn paths_are_forgotten_before_seeds_and_forgotten_seeds_are_all_decided() {
         let long = |count: usize| -> BTreeSet<Pointer> {
-            (0..count).map(|i| Pointer::parse(&format!("/attributes/some-long-name-{i}"))).collect()
+            (0..count).map(|i| Pointer::parse(&format!("/attributes/{i}-some-long-name"))).collect()
         };
         let rows = [
             ("all fits", 20, 20, 20, Ok(20)),
@@ -289,7 +299,7 @@ mod tests {
     fn telemetry_leaves_the_base_what_the_mark_has_left() {
         let mut mark = mark();
         mark.telemetry = Some(json!({"mapping": "x".repeat(TELEMETRY_BYTES_MAX - 16)}));
-        let long = (0..60).map(|i| Pointer::parse(&format!("/attributes/some-long-name-{i}"))).collect();
+        let long = (0..60).map(|i| Pointer::parse(&format!("/attributes/{i}-some-long-name"))).collect();
         mark.carry(Base { enforced: long, seeded: paths(&["/features/f/properties/v"]) });
         assert!(ascii(&mark.to_json()).len() <= MARK_BYTES_MAX);
         assert_eq!(mark.base.map(|base| (base.enforced.len(), base.seeded.len())), Some((0, 1)));
@@ -301,7 +311,7 @@ mod tests {
             assert_eq!(Mark::from_json(&serde_json::from_str(text).unwrap()), None, "{text}");
         }
         let mut bad = mark().to_json();
-        bad["base"] = json!({"e": ["9/x"], "s": []});
+        bad["base"] = json!({"e": ["9:x"], "s": []});
         assert_eq!(Mark::from_json(&bad).and_then(|m| m.base), None, "a damaged base is no base");
     }
 

@@ -15,6 +15,7 @@ use super::claim::Claim;
 use super::desired::Desired;
 use super::facts::{PolicyFact, TwinFacts};
 use super::json::Pointer;
+use super::json::pointer_bytes;
 use super::mark::Origin;
 use super::ownership::declared;
 use super::plan;
@@ -25,6 +26,9 @@ use super::said::Refused;
 /// What a patch's headers hold besides mark and guards, in bytes: their names, the fence, and the frame of
 /// `put-metadata`.
 const PATCH_FRAME_BYTES: usize = 640;
+/// The paths of all declared values together, in bytes. Ditto's largest thing has some 10,000 values; but long
+/// names above many of them would take hundreds of megabytes to write out.
+const PATHS_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// How often one pass looks at the same thing before it leaves the rest to the next.
 pub const LOOKS_MAX: u32 = 4;
 /// As [`LOOKS_MAX`], when each look moved some of many seeds closer.
@@ -108,6 +112,14 @@ impl TwinPass {
         let facts = &self.facts;
         if let Err(why) = &facts.desired {
             return Some((false, Held::new(Reason::InvalidSpec, why)));
+        }
+        let paths = facts.desired.as_ref().map_or(0, |desired| pointer_bytes(&desired.document));
+        if paths > PATHS_BYTES_MAX {
+            let message = format!(
+                "the paths of all declared values are {paths} bytes together, and {PATHS_BYTES_MAX} may be: shorten \
+                 the names above many values, or take levels out"
+            );
+            return Some((false, Held::new(Reason::TooLarge, message)));
         }
         if let Err(why) = &facts.tenancy {
             return Some((false, Held::new(Reason::NamespaceNotAllowed, why)));

@@ -51,11 +51,11 @@ fn an_adoption_that_failed_leaves_no_trace() {
 fn many(count: usize, paths: usize) -> Desired {
     let mut document = json!({});
     for i in 0..count {
-        Pointer::of(["features", "f", "properties", &format!("property-{i:03}")])
+        Pointer::of(["features", "f", "properties", &format!("{i:03}-property")])
             .set(&mut document, json!(i));
     }
     for i in 0..paths {
-        Pointer::of(["attributes", &format!("attribute-with-a-long-name-{i:03}")])
+        Pointer::of(["attributes", &format!("{i:03}-attribute-with-a-long-name")])
             .set(&mut document, json!(i));
     }
     desired(document)
@@ -73,10 +73,10 @@ fn a_seed_that_a_device_deleted_stays_away_however_long_the_base_is() {
         let mut world = World::new(true);
         let twin = many(seeds, paths);
         world.pass(&twin);
-        world.write(&json!({"features": {"f": {"properties": {"property-003": null}}}}));
+        world.write(&json!({"features": {"f": {"properties": {"003-property": null}}}}));
         let outcome = world.pass(&twin);
         assert_eq!(
-            (outcome.writes, world.at("/features/f/properties/property-003")),
+            (outcome.writes, world.at("/features/f/properties/003-property")),
             (0, Value::Null),
             "{name}"
         );
@@ -91,13 +91,13 @@ fn seeds_that_no_mark_can_hold_are_not_written_into_a_thing_that_exists() {
     let mut world = World::with_thing(true, json!({}));
     let outcome = world.pass(&many(300, 5));
     assert_eq!(
-        (world.at("/features"), world.at("/attributes/attribute-with-a-long-name-004")),
+        (world.at("/features"), world.at("/attributes/004-attribute-with-a-long-name")),
         (Value::Null, json!(4))
     );
     assert_eq!(notes(&outcome), ["BaseTooLong"]);
     let mut world = World::with_thing(true, json!({}));
     world.pass(&many(80, 60));
-    assert_eq!(world.at("/features/f/properties/property-079"), 79, "as long as they fit, they are seeded");
+    assert_eq!(world.at("/features/f/properties/079-property"), 79, "as long as they fit, they are seeded");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn f1_a_crash_between_two_patches_of_seeds_loses_no_seed() {
     world.known = Known::default();
     world.dies_after = Some(1);
     world.pass(&twin);
-    assert_eq!(world.at("/features/f/properties/property-079"), Value::Null, "there is more than one patch");
+    assert_eq!(world.at("/features/f/properties/079-property"), Value::Null, "there is more than one patch");
     world.pass(&twin);
     let all = world.at("/features/f/properties");
     assert_eq!(all.as_object().map(serde_json::Map::len), Some(81));
@@ -393,4 +393,16 @@ fn a_pass_that_saw_nothing_claims_nothing() {
     let mut world = World::with_thing(false, json!({}));
     let never = Desired { adoption: Adoption::Never, ..twin };
     assert!(!world.pass(&never).observed, "what is not ours is not compared");
+}
+
+/// Names above many values count once for each of them: 100 KB of text can ask for hundreds of megabytes.
+#[test]
+fn long_names_above_many_values_are_refused_before_they_are_written_out() {
+    let long = Pointer::of(["attributes"]).join(&Pointer::of((0..40).map(|i| format!("{i:0>256}"))));
+    let mut document = json!({});
+    let values = (0..2_000).map(|i| (format!("{i}"), json!(1))).collect();
+    long.set(&mut document, Value::Object(values));
+    let mut world = World::new(false);
+    let outcome = world.pass(&desired(document));
+    assert_eq!((outcome.reason(), world.asked.len()), (Reason::TooLarge, 0));
 }
