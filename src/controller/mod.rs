@@ -29,6 +29,7 @@ pub use error::ControllerError;
 pub use start::run;
 
 use crate::settings;
+use crate::twin::adopt::Watched;
 
 /// The checks of readiness: whether every watch is filled and alive, and whether Ditto knows us.
 pub const CHECKS: [&str; 2] = [KUBERNETES, DITTO];
@@ -102,6 +103,16 @@ impl From<&settings::Operator> for ControllerOptions {
             bridge_subject: operator.bridge_subject.clone(),
             watch_namespaces: operator.watch_namespaces.clone(),
             breaker: Breaker::default(),
+        }
+    }
+}
+
+impl ControllerOptions {
+    /// Where resources are known; in other namespaces one may live unseen.
+    pub fn watched(&self) -> Watched {
+        match self.watch_namespaces.as_slice() {
+            [] => Watched::All,
+            names => Watched::Only(names.iter().cloned().collect()),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{DEFAULT_NAMESPACE, Declared, Gone, Snapshot};
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
+use crate::twin::adopt::Watched;
 use crate::twin::claim::{Claim, Claimant};
 use crate::twin::desired::Identity;
 use crate::twin::facts::{Going, Imports, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
@@ -104,6 +105,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known { origin: Some(mark.origin), ..Known::default() },
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
         };
@@ -126,6 +129,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             imports: Imports::default(),
@@ -200,6 +204,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known::default(),
             takeover: None,
             living,
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
             identity: Identity { generation: 0, ..identity },
@@ -237,6 +243,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living,
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             used_by: catalog.used_by(&place),
