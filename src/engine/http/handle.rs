@@ -17,6 +17,7 @@ use super::super::state::{Kind, State};
 use super::super::store::committer::Committer;
 use super::super::thing;
 use super::cloudevents;
+use super::metrics;
 use super::refusal::Refusal;
 use super::request::{PATIENCE_MAX, Request, form};
 use super::route::{self, Route};
@@ -25,6 +26,7 @@ use crate::twin::id::{PolicyId, ThingId, is_namespace};
 
 const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
 const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
+const LIVE_CONDITION_MATCHED: HeaderName = HeaderName::from_static("live-channel-condition-matched");
 /// The namespace of made-up ids when none is given. Source: Ditto 3.8, `DITTO_DEFAULT_NAMESPACE`.
 const DEFAULT_NAMESPACE: &str = "org.eclipse.ditto";
 const API: &str = "/api/2";
@@ -42,6 +44,7 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
     match route {
         Route::Health => Ok(health(server)),
         Route::Status => Ok(Json(json!({"version": env!("CARGO_PKG_VERSION")})).into_response()),
+        Route::Metrics => Ok(Json(metrics::metrics(&server.core)).into_response()),
         Route::Whoami => {
             let body = json!({"defaultSubject": caller.subjects.first(), "subjects": caller.subjects});
             Ok(Json(body).into_response())
@@ -125,6 +128,13 @@ pub fn command(request: &Request, method: &str, target: Target, body: Value) -> 
 }
 
 fn new_thing(request: &Request, body: &[u8]) -> Result<Command, Failure> {
+    if request.is_live() {
+        return Err(Failure::new(
+            405,
+            "things:thing.notcreatable",
+            "no thing is created over the live channel",
+        ));
+    }
     let namespace = request.parameter("namespace").filter(|namespace| !namespace.is_empty());
     let id = format!("{}:{}", namespace.unwrap_or(DEFAULT_NAMESPACE), uuid::Uuid::new_v4());
     let id: ThingId = route::thing_id(&id)?;
@@ -240,6 +250,7 @@ fn respond(answer: Answer, location: Option<&str>) -> Response {
         (ENTITY_REVISION, answer.revision.map(|revision| revision.to_string())),
         (header::LOCATION, location.filter(|_| answer.created).map(str::to_owned)),
         (DITTO_METADATA, answer.metadata.map(|metadata| metadata.to_string())),
+        (LIVE_CONDITION_MATCHED, answer.live_condition_matched.map(|matched| matched.to_string())),
     ];
     for (name, value) in values {
         if let Some(value) = value.and_then(|value| HeaderValue::from_maybe_shared(value).ok()) {

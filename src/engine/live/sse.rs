@@ -63,7 +63,9 @@ pub fn open(
             for id in filter.ids.iter().flatten() {
                 route::thing_id(id)?;
             }
-            let fields = request.fields()?;
+            // the path of a part stands for `fields`, as in Ditto
+            let fields = request.parameter("fields").filter(|_| place.is_root());
+            let fields = fields.map(filter::fields).transpose()?;
             let subscription = server.core.hub.subscribe(caller.subjects, vec![])?;
             subscription.want(Interests { events: Some(Arc::new(filter)), messages: None });
             Ok(signals(subscription, Shown { fields, place, mailbox: None }))
