@@ -8,6 +8,7 @@ mod lenient;
 mod mender;
 mod metrics;
 pub mod openapi;
+pub mod query;
 pub mod refusal;
 pub mod request;
 pub mod route;
