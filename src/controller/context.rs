@@ -21,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 use super::ControllerOptions;
 use super::backoff::Tries;
 use super::crd::Definition;
+use super::deletions::Deletions;
 use super::events::Events;
 use super::health::Health;
 use super::latest::Latest;
 use super::namespaces::Namespaces;
 use super::wake::Wakes;
 use crate::api::status::DriftSeen;
-use crate::api::{DigitalTwin, TwinPolicy};
+use crate::api::{DigitalTwin, TwinPolicy, annotation};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{Catalog, Place};
 use crate::telemetry::Telemetry;
@@ -99,6 +100,7 @@ pub struct Shared {
     pub filling: Filling,
     pub running: Semaphore,
     pub stop: CancellationToken,
+    pub deletions: Mutex<Deletions>,
     /// Twins that were Ready after their last pass.
     pub ready: Mutex<BTreeSet<Place>>,
 }
@@ -218,7 +220,7 @@ impl Shared {
             Some(name) => Err(format!(
                 "resources of namespace {namespace:?} may not name the Ditto namespace {name:?}: annotate the \
                  Namespace with {}, or change --ditto-namespaces",
-                super::annotation::DITTO_NAMESPACES
+                annotation::DITTO_NAMESPACES
             )),
         }
     }
@@ -257,13 +259,4 @@ pub fn claimant(meta: &ObjectMeta) -> Claimant {
         since: meta.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
         deleting: meta.deletion_timestamp.is_some(),
     }
-}
-
-/// An annotation of ours that is not switched off.
-pub fn is_set(meta: &ObjectMeta, name: &str) -> bool {
-    annotated(meta, name).is_some_and(|value| !matches!(value, "" | "false"))
-}
-
-pub fn annotated<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
-    meta.annotations.as_ref()?.get(name).map(|value| value.trim())
 }

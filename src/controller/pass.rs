@@ -10,13 +10,15 @@ use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 
-use super::context::{Context, Ditto, Managed, Shared, annotated, is_set, place};
+use super::FINALIZER;
+use super::client::in_time;
+use super::context::{Context, Ditto, Managed, Shared, place};
 use super::error::with_causes;
 use super::events::Announcement;
 use super::finalizer::has_ours;
 use super::latest::Before;
 use super::status::{self, Saved};
-use super::{FINALIZER, annotation};
+use crate::api::annotation::{self, is_set};
 use crate::reconcile::Place;
 use crate::twin::facts::Going;
 use crate::twin::reason::{Outcome, Reason};
@@ -95,13 +97,30 @@ pub async fn going<K: Managed>(shared: &Shared, object: &K) -> Option<Going> {
     Some(going)
 }
 
-pub fn is_paused<K: Managed>(object: &K, suspend: bool) -> bool {
-    suspend || annotated(object.meta(), annotation::PAUSED) == Some("true")
-}
-
-/// `twinops.dev/takeover: <generation>`
-pub fn takeover<K: Managed>(object: &K) -> Option<i64> {
-    annotated(object.meta(), annotation::TAKEOVER)?.parse().ok()
+/// A mark ahead of its resource means a restored cluster, unless only our view of the resource is old.
+/// Returns when to pass again in that case, or when nobody can tell.
+pub async fn confirm_stale<K: Managed>(shared: &Shared, object: &K, outcome: &Outcome) -> Option<Action> {
+    if outcome.reason() != Reason::StaleResource {
+        return None;
+    }
+    let (place, meta) = (place(object.meta()), object.meta());
+    // Without a resource version the API server answers from a quorum and not from its cache.
+    let found = match in_time(shared.api::<K>(&place.0).get_metadata_opt(&place.1)).await {
+        Ok(Some(found)) => found.metadata,
+        Ok(None) => return Some(Action::await_change()),
+        Err(error) => {
+            let error = with_causes(&error);
+            tracing::warn!(kind = K::KIND, resource = %show(&place), %error, "nobody can tell whether it is stale");
+            return Some(K::desk(shared).tries.failed(&place));
+        }
+    };
+    let is_current = found.uid == meta.uid && found.generation == meta.generation;
+    if is_current {
+        return None;
+    }
+    // The watch will show it; if it does not, the wait is over soon.
+    tracing::debug!(kind = K::KIND, resource = %show(&place), "the watch is behind");
+    Some(K::desk(shared).tries.failed(&place))
 }
 
 /// A pass at its end.

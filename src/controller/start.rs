@@ -60,6 +60,7 @@ pub async fn run<D: Ditto>(
         subjects: RwLock::new(subjects),
         ask_subjects: Notify::new(),
         ready: Mutex::default(),
+        deletions: Mutex::default(),
         stop,
         client,
         options,

@@ -17,11 +17,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, runtime::PredicateConfig};
 
-use super::annotation::PREFIX;
 use super::context::{Context, Ditto, Managed, PASSES_MAX, Shared, Shelf, place};
 use super::finalizer::has_ours;
 use super::health::Patience;
 use super::pass::reconcile;
+use crate::api::annotation::PREFIX;
 use crate::reconcile::Place;
 
 /// Watches and passes until the stop; passes that run are carried to their end. `pause` gathers

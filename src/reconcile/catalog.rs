@@ -39,6 +39,7 @@ pub struct PolicyCard {
 pub struct Catalog {
     twins: HashMap<Place, TwinCard>,
     policies: HashMap<Place, PolicyCard>,
+    going: BTreeSet<Place>,
     by_thing: HashMap<String, BTreeSet<Place>>,
     by_policy: HashMap<String, BTreeSet<Place>>,
     /// Twins by the policy they name: a resource, or an id.
@@ -60,6 +61,7 @@ impl Catalog {
         if self.twins.get(place) == card.as_ref() {
             return (twins, policies);
         }
+        self.going.remove(place);
         if let Some(old) = self.twins.remove(place) {
             twins.extend(old.thing_id.iter().flat_map(|id| take(&mut self.by_thing, id, place)));
             if let Some(named) = named(place, old.policy.as_ref()) {
@@ -81,6 +83,9 @@ impl Catalog {
             if let Some(named) = named(place, card.policy.as_ref()) {
                 policies.extend(self.policies_named(&named));
                 self.users.entry(named).or_default().insert(place.clone());
+            }
+            if card.claimant.deleting {
+                self.going.insert(place.clone());
             }
             self.twins.insert(place.clone(), card);
         }
@@ -169,8 +174,8 @@ impl Catalog {
     }
 
     /// Twins that are going.
-    pub fn twins_going(&self) -> usize {
-        self.twins.values().filter(|card| card.claimant.deleting).count()
+    pub fn going(&self) -> &BTreeSet<Place> {
+        &self.going
     }
 
     fn users_of(&self, place: &Place) -> BTreeSet<Place> {
@@ -287,5 +292,18 @@ mod tests {
         assert_eq!(catalog.used_by(&place("p")), 2);
         catalog.set_twin(&place("u"), None);
         assert_eq!((catalog.used_by(&place("p")), catalog.twins()), (1, 1));
+    }
+
+    #[test]
+    fn twins_that_are_going_are_known_until_they_went() {
+        let mut catalog = Catalog::default();
+        let mut card = twin("t", "1", "a:t", PolicyName::Resource("p".into()));
+        catalog.set_twin(&place("t"), Some(card.clone()));
+        assert!(catalog.going().is_empty());
+        card.claimant.deleting = true;
+        catalog.set_twin(&place("t"), Some(card));
+        assert_eq!(*catalog.going(), [place("t")].into());
+        catalog.set_twin(&place("t"), None);
+        assert!(catalog.going().is_empty());
     }
 }

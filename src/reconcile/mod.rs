@@ -2,8 +2,10 @@
 //!
 //! [`Catalog`] knows who claims what; [`twin`] and [`policy`] carry out one pass each. The decisions are
 //! in `twin/`; here are only the calls.
+mod breaker;
 mod carry;
 mod catalog;
 
+pub use breaker::Breaker;
 pub use carry::{Finalizer, NoFinalizer, Report, policy, twin};
 pub use catalog::{Catalog, Place, PolicyCard, Standing, TwinCard};

@@ -12,6 +12,7 @@ mod quiet;
 mod rbac;
 mod refused;
 mod solo;
+mod views;
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -76,10 +77,14 @@ pub struct Operator {
 
 impl Operator {
     pub fn start(cluster: &Cluster, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
+        Self::start_as(&cluster.kubeconfig("operator"), ditto, folder, more)
+    }
+
+    pub fn start_as(kubeconfig: &Path, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
         static STARTS: AtomicU32 = AtomicU32::new(0);
         let mut command = twinops();
         command.args(["operator", "--management-listen", "127.0.0.1:0", "--log-level", "debug"]);
-        command.arg("--kubeconfig").arg(cluster.kubeconfig("operator"));
+        command.arg("--kubeconfig").arg(kubeconfig);
         command.args(["--ditto-url", &ditto.url, "--ditto-pre-authenticated", OPERATOR]).args(more);
         // A log of its own, so that the address in it is that of this start.
         let name = format!("operator-{}", STARTS.fetch_add(1, Ordering::Relaxed));
@@ -125,11 +130,16 @@ impl Desk {
     }
 
     pub fn beside(ditto: &Ditto, resync: &str, more: &[&str]) -> Self {
+        Self::through(&cluster().kubeconfig("operator"), ditto, resync, more)
+    }
+
+    /// With an operator that reaches the API server as this kubeconfig says.
+    pub fn through(kubeconfig: &Path, ditto: &Ditto, resync: &str, more: &[&str]) -> Self {
         let cluster = cluster();
         let namespace = cluster.namespace();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let args = ["--watch-namespace", &namespace, "--resync", resync];
-        let mut operator = Operator::start(cluster, ditto, folder.path(), &[&args, more].concat());
+        let mut operator = Operator::start_as(kubeconfig, ditto, folder.path(), &[&args, more].concat());
         operator.wait_ready();
         let ditto_namespace = format!("org.{}", namespace.replace('-', ""));
         Self { cluster, namespace, ditto_namespace, folder, operator }
