@@ -134,6 +134,11 @@ impl Catalog {
         )
     }
 
+    /// All resources that claim a thing id.
+    pub fn claimants(&self, thing_id: &str) -> BTreeSet<Place> {
+        self.by_thing.get(thing_id).cloned().unwrap_or_default()
+    }
+
     /// Who holds a policy id, and the uids of all living resources that claim it.
     pub fn policy_claim(&self, identity: &Identity, policy_id: &str) -> (Claim, BTreeSet<String>) {
         let places = self.by_policy.get(policy_id).into_iter().flatten();

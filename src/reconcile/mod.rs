@@ -5,7 +5,9 @@
 mod breaker;
 mod carry;
 mod catalog;
+mod look;
 
 pub use breaker::Breaker;
 pub use carry::{Finalizer, NoFinalizer, Report, policy, twin};
 pub use catalog::{Catalog, Place, PolicyCard, Standing, TwinCard};
+pub use look::{Look, Seen, look, look_at};
