@@ -4,18 +4,23 @@
 //! ([`twins`], [`policies`]), which gathers what it must know, lets `reconcile` carry the decisions out,
 //! and reports ([`pass`]): status by server-side apply when it changed, an Event when the verdict did.
 mod backoff;
+mod changes;
 mod client;
 mod context;
 mod crd;
 mod deletions;
+mod due;
 mod error;
 mod events;
 mod finalizer;
 mod health;
 mod latest;
+mod lead;
+mod lease;
 mod namespaces;
 mod pass;
 mod policies;
+mod resync;
 mod start;
 mod status;
 mod subjects;
@@ -27,6 +32,7 @@ use std::time::Duration;
 
 pub use client::connect;
 pub use error::ControllerError;
+pub use lease::LeaseOptions;
 pub use start::run;
 
 use crate::reconcile::Breaker;
@@ -55,16 +61,23 @@ pub struct ControllerOptions {
     pub watch_namespaces: Vec<String>,
     /// When deletions are held until they are confirmed.
     pub breaker: Breaker,
+    pub lease: LeaseOptions,
 }
 
-impl From<&settings::Operator> for ControllerOptions {
-    fn from(operator: &settings::Operator) -> Self {
+impl ControllerOptions {
+    /// `identity` is a name that no other process has.
+    pub fn new(operator: &settings::Operator, identity: String) -> Self {
         Self {
             resync: operator.resync,
             ditto_namespaces: operator.ditto_namespaces.join(","),
             bridge_subject: operator.bridge_subject.clone(),
             watch_namespaces: operator.watch_namespaces.clone(),
             breaker: Breaker { twins: operator.breaker_twins, percent: operator.breaker_percent },
+            lease: LeaseOptions {
+                namespace: operator.lease_namespace.clone(),
+                identity,
+                duration: operator.lease_duration,
+            },
         }
     }
 }

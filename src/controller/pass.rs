@@ -2,10 +2,11 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource as _;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
@@ -32,21 +33,32 @@ pub async fn reconcile<K: Managed, D: Ditto>(
     let shared = &context.shared;
     let may_start = async {
         shared.filling.done().await;
+        shared.lead.begins().await;
         shared.running.acquire().await
     };
     let _place = tokio::select! {
         place = may_start => place,
         () = shared.stop.cancelled() => return Ok(Action::await_change()),
     };
+    let place = place(object.meta());
+    K::desk(shared).due.started(&place);
+    shared.tell_due::<K>();
+    // It may have changed or gone while it waited for its turn, or for us to lead.
+    let Some(object) = K::desk(shared).find(&place) else {
+        K::desk(shared).forget(&place);
+        return Ok(Action::await_change());
+    };
     let object = match &object.0 {
         Ok(object) => object,
         Err(invalid) => return Ok(unreadable::<K>(shared, invalid)),
     };
-    if let Ok(action) = AssertUnwindSafe(object.pass(&context)).catch_unwind().await {
-        return Ok(action);
+    match shared.lead.during(AssertUnwindSafe(object.pass(&context)).catch_unwind()).await {
+        Some(Ok(action)) => return Ok(action),
+        // It waits for us to lead again; until then it is another's.
+        None => return Ok(Action::requeue(Duration::ZERO)),
+        Some(Err(_)) => {}
     }
     // The panic itself stands in the log already. One resource must not end the process.
-    let place = place(object.meta());
     tracing::error!(kind = K::KIND, resource = %show(&place), "a pass broke off; please report this");
     shared.telemetry.dropped("passes_that_panicked");
     Ok(K::desk(shared).tries.failed(&place))
@@ -139,6 +151,15 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
     let desk = K::desk(shared);
     count::<K>(shared, outcome, started);
     let is_news = before.status != after;
+    if let Some(drift) = outcome.drift.as_ref().filter(|drift| drift.repaired || is_news) {
+        shared.telemetry.drift(K::KIND, if drift.repaired { "repaired" } else { "reported" });
+    }
+    if !outcome.finished
+        && ready(K::conditions(&after)).is_some_and(|c| c.status == "True")
+        && let Some(took) = desk.due.ready(place, Instant::now())
+    {
+        shared.telemetry.time_to_ready(K::KIND, took);
+    }
     if is_news || outcome.finished {
         announce(shared, object, (&before.status, &after), outcome);
     }
@@ -155,11 +176,11 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         match status::write(shared, object, &after).await {
             Ok(Saved::At(version)) => desk.latest.keep(place, object.meta(), version.as_deref(), after),
             Ok(Saved::Gone) => desk.latest.forget(place),
-            Err(error) => {
-                let error = with_causes(&error);
+            Err(refused) => {
+                let error = with_causes(&refused);
                 tracing::warn!(kind = K::KIND, resource = %show(place), %error, "status was not written");
                 desk.latest.keep(place, object.meta(), None, after);
-                return desk.tries.failed(place);
+                return desk.tries.refused(place, &refused);
             }
         }
     }

@@ -90,6 +90,10 @@ impl Managed for TwinPolicy {
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
         let passed = Passed { object: self, place: &place, started, before, after, outcome: &outcome };
         let action = finish(shared, passed).await;
+        if twins > 0 {
+            // Search is asked often once the last twin went, and not before.
+            shared.policies.tries.hold_begins(&place);
+        }
         // The twins that wait for it need not wait for the watch.
         shared.refresh::<Self>(&place);
         action

@@ -14,8 +14,9 @@ use super::client::in_time;
 use super::context::{Context, Desk, Ditto, Filling, PASSES_MAX, Scope, Shared, Shelf};
 use super::events::{Events, Publisher};
 use super::health::Health;
+use super::lead::Lead;
 use super::namespaces::Namespaces;
-use super::{ControllerError, ControllerOptions, namespaces, subjects, watch};
+use super::{ControllerError, ControllerOptions, changes, lease, namespaces, resync, subjects, watch};
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::reconcile::Catalog;
 use crate::telemetry::{Readiness, Telemetry};
@@ -61,6 +62,9 @@ pub async fn run<D: Ditto>(
         ask_subjects: Notify::new(),
         ready: Mutex::default(),
         deletions: Mutex::default(),
+        lead: Lead::default(),
+        resync_now: Notify::new(),
+        heard: Mutex::default(),
         stop,
         client,
         options,
@@ -105,6 +109,12 @@ async fn work<D: Ditto>(
             }
         }));
     }
+    let (resyncing, listening) = (Arc::clone(&context), Arc::clone(&context));
+    tasks.spawn(named("the resync", resync::keep(resyncing)));
+    tasks.spawn(named("the ear for changes in Ditto", changes::keep(listening)));
+    let released = CancellationToken::new();
+    let (electing, leaving) = (Arc::clone(&shared), released.clone());
+    let mut election = tokio::spawn(async move { lease::run(&electing, leaving).await });
     let (ditto, asking) = (context.ditto.clone(), Arc::clone(&shared));
     tasks.spawn(named("the question who we are", async move { subjects::keep(ditto, &asking).await }));
 
@@ -112,6 +122,7 @@ async fn work<D: Ditto>(
         // First, because after it every part ends by itself.
         biased;
         () = shared.stop.cancelled() => None,
+        _ = &mut election => Some("the election"),
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a part of the operator")),
     };
     // The same end for a stop and for a part that broke: the rest drains, and nobody works alone.
@@ -120,6 +131,11 @@ async fn work<D: Ditto>(
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("passes were cut off at the stop; the next start repeats them");
         tasks.abort_all();
+    }
+    // Whoever waits for the lease may begin: nothing of ours writes any more.
+    released.cancel();
+    if !election.is_finished() {
+        let _ = election.await;
     }
     silence.cancel();
     // Events are a comfort: a second is what they may cost at the end.

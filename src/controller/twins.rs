@@ -57,6 +57,7 @@ impl Managed for DigitalTwin {
     fn gone(shared: &Shared, place: &Place) {
         let woken = shared.catalog.lock().set_twin(place, None);
         shared.wake(woken);
+        shared.heard.lock().remove(place);
         tell_ready(shared, place, false);
     }
 
@@ -71,6 +72,7 @@ impl Managed for DigitalTwin {
                 return shared.twins.tries.failed(&place);
             }
         }
+        let heard = shared.heard.lock().remove(&place);
         let before = shared.twins.latest.before(&place, self.meta(), self.reported());
         let going = pass::going(shared, self).await.map(|going| breaker(shared, self, going));
         let facts = facts(shared, self, going, before.status.known());
@@ -91,6 +93,9 @@ impl Managed for DigitalTwin {
             && shared.twins.find(&place).is_some()
             && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
         tell_ready(shared, &place, is_ready);
+        if let Some(heard) = heard {
+            shared.telemetry.change_seen(heard.since.elapsed());
+        }
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
         finish(shared, Passed { object: self, place: &place, started, before, after, outcome: &outcome })
             .await
@@ -112,6 +117,12 @@ fn breaker(shared: &Shared, twin: &DigitalTwin, mut going: Going) -> Going {
         going.held = shared.deletions.lock().judge(breaker, &place(twin.meta()), counts, Instant::now());
     }
     going
+}
+
+/// What a pass over a twin that stays would know.
+pub fn facts_of(shared: &Shared, twin: &DigitalTwin) -> TwinFacts {
+    let before = shared.twins.latest.before(&place(twin.meta()), twin.meta(), twin.reported());
+    facts(shared, twin, None, before.status.known())
 }
 
 fn facts(shared: &Shared, twin: &DigitalTwin, going: Option<Going>, known: Known) -> TwinFacts {

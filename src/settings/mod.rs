@@ -88,6 +88,8 @@ pub struct Operator {
     pub breaker_percent: usize,
     /// Unset: the one the process is at home in.
     pub lease_namespace: Option<String>,
+    /// What this machine or pod is called.
+    pub host: String,
     /// Whole seconds.
     pub lease_duration: Duration,
     /// Empty: all of them.
@@ -253,6 +255,7 @@ fn operator(args: cli::OperatorArgs, around: &Surroundings, mistakes: &mut Mista
         breaker_percent: mistakes.or("--breaker-percent", value::number(&args.breaker_percent, 100), 0),
         lease_namespace: lease
             .map(|name| mistakes.or("--lease-namespace", value::kubernetes_namespace(&name), String::new())),
+        host: (around.variable)("HOSTNAME").unwrap_or_else(|| "twinops".to_owned()),
         lease_duration: mistakes.or("--lease-duration", value::lease(&args.lease_duration), Duration::ZERO),
         watch_namespaces: names
             .map(|name| mistakes.or("--watch-namespace", value::kubernetes_namespace(name), String::new()))

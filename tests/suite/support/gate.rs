@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::Response;
+use axum::http::uri::PathAndQuery;
 use futures::{StreamExt, future};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -108,7 +109,7 @@ impl Drop for Gate {
 }
 
 async fn pass(inner: Arc<Inner>, request: Request) -> Response<Body> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
     let line = format!("{} {target}", request.method());
     inner.passed.lock().push(line.clone());
     let refused =
