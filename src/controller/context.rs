@@ -228,6 +228,15 @@ impl Shared {
         self.wake((places(twins), places(policies)));
     }
 
+    /// Another operator leads from now on, and knows better than we do.
+    pub fn leads_no_more(&self) {
+        self.twins.latest.forget_all();
+        self.policies.latest.forget_all();
+        self.ready.lock().clear();
+        self.telemetry.twins(0, 0);
+        self.telemetry.leads(false);
+    }
+
     /// All whose last pass failed are due.
     pub fn wake_failed(&self) {
         self.wake((self.twins.tries.failing(), self.policies.tries.failing()));

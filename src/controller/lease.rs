@@ -25,6 +25,8 @@ const NAME: &str = "twinops";
 const CHECK: &str = "the lease";
 /// Renewals within one lease: one that fails leaves time for others.
 const RENEWALS: u32 = 5;
+/// The longest a renewal is waited for, however long the lease is.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long the release at the end may take: the process ends anyway, and then the lease runs out.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -190,7 +192,7 @@ impl Candidate<'_> {
     async fn attempt(&mut self) {
         let sent = Instant::now();
         let claim = self.election.claim(Timestamp::now());
-        let within = self.election.options.duration / RENEWALS;
+        let within = (self.election.options.duration / RENEWALS).min(ANSWER_WITHIN);
         let params = PostParams { field_manager: Some(super::MANAGER.to_owned()), ..PostParams::default() };
         let call = async {
             match claim.metadata.resource_version {
@@ -261,7 +263,7 @@ impl Candidate<'_> {
             lead.set(None);
             // Should it still be ours, it is taken up again at once and not at the next renewal.
             self.election.renewed = None;
-            self.shared.telemetry.leads(false);
+            self.shared.leads_no_more();
             tracing::warn!(
                 "not leading any more: the lease was not renewed in time, or somebody else holds it"
             );

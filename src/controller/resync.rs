@@ -151,7 +151,10 @@ impl Revisions {
             if policy.spec.suspend || is_paused(policy.meta()) || !is_settled(shared, policy) {
                 continue;
             }
-            let Some((id, known)) = id_and_revision(shared, policy, &place) else { continue };
+            let Some((id, known)) = id_and_revision(shared, policy, &place) else {
+                shared.wake(([].into(), [place].into()));
+                continue;
+            };
             let seen = before.remove(&place).filter(|seen| *seen > known).unwrap_or(known);
             match context.ditto.policy_moved(&id, seen).await {
                 Ok(None) => {

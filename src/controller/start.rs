@@ -25,6 +25,8 @@ use crate::twin::reason::Again;
 /// How long passes that run may take after the stop; every call to Ditto or Kubernetes is safe to be
 /// cut off, and the next start repeats it.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the end of the election may take: a renewal under way, and the release.
+const LEAVE: Duration = Duration::from_secs(7);
 /// Wake-ups of policies are about how many use them: those of one batch count once.
 const POLICY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -134,8 +136,9 @@ async fn work<D: Ditto>(
     }
     // Whoever waits for the lease may begin: nothing of ours writes any more.
     released.cancel();
-    if !election.is_finished() {
-        let _ = election.await;
+    if !election.is_finished() && tokio::time::timeout(LEAVE, &mut election).await.is_err() {
+        tracing::warn!("the lease was not released in time; it runs out by itself");
+        election.abort();
     }
     silence.cancel();
     // Events are a comfort: a second is what they may cost at the end.

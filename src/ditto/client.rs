@@ -1,13 +1,14 @@
 //! One connection pool, one call at a time through it.
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
+use reqwest::{Certificate, StatusCode};
 use serde_json::Value;
 
 use crate::ports::{Refused, Said};
@@ -61,7 +62,7 @@ impl DittoClient {
         }
         let base = Base::parse(&connection.url)?;
         Ok(Self(Arc::new(Inner {
-            http: http_client(&base)?,
+            http: http_client(&base, connection.ca_file.as_deref())?,
             login: Login::new(connection.credentials)?,
             base,
             deadline: connection.deadline,
@@ -177,6 +178,9 @@ impl Inner {
                 }
             })
         });
+        if matches!(result, Err(Refused::Unauthorized(_))) {
+            self.login.doubt();
+        }
         self.count(verb, &result);
         result
     }
@@ -243,6 +247,14 @@ impl Inner {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
+        let text = cause.to_string();
+        if connecting && text.contains("certificate") {
+            let message = format!(
+                "{}: its certificate is not accepted ({text}); name the CA it comes from with --ditto-ca-file (DITTO_CA_FILE)",
+                self.base
+            );
+            return Refused::Unavailable(Said { message, ..Said::default() });
+        }
         if connecting {
             self.no_answer(&format!("cannot connect: {cause}"))
         } else {
@@ -260,7 +272,7 @@ impl Inner {
 }
 
 /// Redirects, proxies of the environment and hidden retries are off: one call is one request to one place.
-fn http_client(base: &Base) -> Result<reqwest::Client, SetupError> {
+fn http_client(base: &Base, ca_file: Option<&Path>) -> Result<reqwest::Client, SetupError> {
     // reqwest panics when nobody has chosen a provider yet; a second choice changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -276,11 +288,20 @@ fn http_client(base: &Base) -> Result<reqwest::Client, SetupError> {
     if !base.encrypted {
         // No certificate is ever looked at, so the system's need not be there.
         builder = builder.tls_certs_only([]);
+    } else if let Some(path) = ca_file {
+        builder = builder.tls_certs_only(certificates(path)?);
     }
     builder.build().map_err(|error| {
         let cause = error.source().map(ToString::to_string);
         SetupError::Tls(cause.unwrap_or_else(|| error.to_string()))
     })
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, SetupError> {
+    let wrong = |why: String| SetupError::CaFile { path: path.to_owned(), why };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&text).map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(found) }
 }
 
 impl fmt::Debug for DittoClient {

@@ -6,8 +6,10 @@ mod breaker;
 mod carry;
 mod catalog;
 mod look;
+mod would;
 
 pub use breaker::Breaker;
 pub use carry::{Finalizer, NoFinalizer, Report, policy, twin};
 pub use catalog::{Catalog, Place, PolicyCard, Standing, TwinCard};
 pub use look::{Look, Seen, look, look_at};
+pub use would::Would;

@@ -2,6 +2,7 @@
 pub mod apiserver;
 pub mod ditto;
 pub mod gate;
+pub mod gateway;
 pub mod process;
 pub mod tools;
 
