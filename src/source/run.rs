@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::line::{Line, Verdict};
 use super::{DEFAULT_NAMESPACE, Declared, Gone, Snapshot};
+use crate::api::annotation::is_paused;
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
@@ -347,10 +348,6 @@ fn claimant(identity: &Identity, at: &super::Place) -> Claimant {
         since: format!("{:08}/{}/{:08}", at.root, at.file.display(), at.document),
         deleting: false,
     }
-}
-
-fn is_paused(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> bool {
-    meta.annotations.as_ref().and_then(|a| a.get("twinops.dev/paused")).is_some_and(|paused| paused == "true")
 }
 
 /// `(namespace, name)`, as lines and catalog name a resource.
