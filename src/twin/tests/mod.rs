@@ -5,6 +5,7 @@ mod memory;
 mod pass;
 mod plan;
 mod policy;
+mod policy_review;
 mod world;
 
 use serde_json::Value;
