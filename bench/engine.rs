@@ -89,6 +89,16 @@ pub fn run() {
     many_things(&runtime);
 }
 
+/// P10 alone.
+pub fn run_requests() {
+    requests(&runtime());
+}
+
+/// P11 and P12 alone, with many things.
+pub fn run_things() {
+    many_things(&runtime());
+}
+
 /// 1 KB of JSON: 12 attributes, 4 features, 25 values.
 fn thing(n: usize) -> String {
     let feature = |unit: &str, value: f64| json!({"properties": {"value": value, "unit": unit, "sampledAt": format!("2026-11-{:02}T10:00:00Z", n % 28 + 1)}});

@@ -18,11 +18,18 @@ fn main() {
     if wanted == [engine::HELLO] {
         return engine::hello();
     }
-    let all: [(&str, fn()); 4] =
-        [("apply", apply::run), ("dev", dev::run), ("engine", engine::run), ("operator", operator::run)];
+    let all: [(&str, fn()); 6] = [
+        ("apply", apply::run),
+        ("dev", dev::run),
+        ("engine", engine::run),
+        ("operator", operator::run),
+        ("engine-requests", engine::run_requests),
+        ("engine-things", engine::run_things),
+    ];
+    let is_part = |name: &str| name.starts_with("engine-");
     println!("load average before: {}", sample::load());
     for (name, run) in all {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+        if wanted.is_empty() && !is_part(name) || wanted.iter().any(|word| word == name) {
             println!("\n## {name}");
             run();
         }

@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::handler::Handler as _;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -144,9 +145,9 @@ async fn serve(
     server: Arc<Server>,
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
-    let router = http::router(Arc::clone(&server));
+    let service = http::answer.with_state(Arc::clone(&server));
     let drained = stop.clone();
-    let serving = axum::serve(LenientListener::new(listener, Limits::default()), router)
+    let serving = axum::serve(LenientListener::new(listener, Limits::default()), service)
         .with_graceful_shutdown(stop.cancelled_owned());
     let ended = tokio::select! {
         ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),

@@ -4,9 +4,14 @@ use serde_json::json;
 
 use super::super::command::Caller;
 use super::super::state::{Change, Entry, Kind};
+use super::super::thing;
 use super::*;
 
-const FILTERS: [&str; 24] = [
+const FILTERS: [&str; 28] = [
+    "and(ge(attributes/a,1),lt(attributes/a,2))",
+    "and(lt(attributes/a,\"t-2\"),gt(attributes/a,\"t-1\"),ge(attributes/o/x,1))",
+    "and(ge(attributes/a,2),le(attributes/a,1))",
+    "and(le(features/*/properties/p,1),ge(features/*/properties/p,2))",
     "eq(attributes/a,1)",
     "eq(attributes/a,\"t-1\")",
     "eq(attributes/a,null)",
@@ -114,8 +119,12 @@ fn caller() -> Caller {
     Caller { subjects: vec!["nginx:ada".into()], now: 0 }
 }
 
+fn shown(page: &Page) -> Vec<Value> {
+    page.items.iter().cloned().map(Item::into_value).collect()
+}
+
 fn ids(page: &Page) -> Vec<String> {
-    page.items.iter().filter_map(|item| item["thingId"].as_str().map(str::to_owned)).collect()
+    shown(page).iter().filter_map(|item| item["thingId"].as_str().map(str::to_owned)).collect()
 }
 
 fn world() -> State {
@@ -148,7 +157,10 @@ proptest! {
             let expected = naive(&state, filter, &caller);
             prop_assert_eq!(count(&state, &query, &caller).expect("a count"), expected.len(), "{}", filter);
             query.options = Some("size(200)".into());
-            prop_assert_eq!(&ids(&run(&state, &query, &caller).expect("a page")), &expected, "{}", filter);
+            let page = run(&state, &query, &caller).expect("a page");
+            prop_assert_eq!(&ids(&page), &expected, "{}", filter);
+            let visible = |id: &String| thing::visible(&state, &*state.get(Kind::Thing, id)?, None, &caller, false);
+            prop_assert_eq!(shown(&page), expected.iter().filter_map(visible).collect::<Vec<_>>(), "{}", filter);
             query.options = Some("size(200),sort(-attributes/a)".into());
             let mut sorted = ids(&run(&state, &query, &caller).expect("a page"));
             sorted.sort_unstable();

@@ -6,9 +6,12 @@ mod column;
 mod index;
 mod ordered;
 mod packed;
+mod text;
 
 pub use column::Wanted;
-pub use packed::Node;
+pub use index::Proposal;
+pub use packed::{Node, Packed};
+pub use text::Shown;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,9 +25,8 @@ use super::time;
 use crate::rql::Property;
 use crate::twin::json::Object;
 use column::Column;
-use index::{Index, Proposal};
+use index::Index;
 use ordered::{Ordered, Row};
-use packed::Packed;
 
 /// Enforcers that are kept built; more, and all are built anew when they are needed.
 const ENFORCERS_MAX: usize = 10_000;
@@ -192,22 +194,17 @@ impl State {
         (self.things_from("").count(), policies.count())
     }
 
-    /// At most `max` things that include all whose `property` is as wanted; `None` when that cannot be told or they
-    /// are more. Indexes the property for this and later questions.
-    pub fn indexed(&self, property: &Property, wanted: &Wanted<'_>, max: usize) -> Option<Vec<Arc<Thing>>> {
-        let answer = self.index.lock().propose(property, wanted, max);
-        match answer {
-            Proposal::Things(things) => return Some(things),
-            Proposal::TooMany => return None,
-            Proposal::NotIndexed => {}
-        }
-        let things = self.index.lock().begin(property)?;
+    /// At most `max` things that include all whose `property` is as wanted.
+    pub fn propose(&self, property: &Property, wanted: &Wanted<'_>, max: usize) -> Proposal {
+        self.index.lock().propose(property, wanted, max)
+    }
+
+    /// Indexes the property for later questions, unless somebody does so already. Takes about a microsecond a thing.
+    pub fn index(&self, property: &Property) {
+        let Some(things) = self.index.lock().begin(property) else { return };
         // without the lock, which every write takes
         let column = Column::build(property.clone(), things.iter().map(AsRef::as_ref));
-        let mut index = self.index.lock();
-        index.finish(property.clone(), column, &things);
-        let Proposal::Things(things) = index.propose(property, wanted, max) else { return None };
-        Some(things)
+        self.index.lock().finish(property.clone(), column, &things);
     }
 
     /// Puts a change in place and returns what takes it back.
@@ -215,11 +212,7 @@ impl State {
         let Change { kind, id, entry: Entry { revision, document } } = change;
         match kind {
             Kind::Thing => {
-                let document = document.map(|document| Packed::of(&document));
-                let slot = self.things.get(&id).map(|thing| thing.slot);
-                let slot = slot.unwrap_or_else(|| self.index.lock().take_slot());
-                let thing = Arc::new(Thing { id: id.as_str().into(), slot, revision, document });
-                let before = self.put_thing(&thing);
+                let before = self.put_packed(&id, revision, document.map(|document| Packed::of(&document)));
                 if let Some(before) = &before {
                     self.history.lock().keep(before);
                 }
@@ -231,6 +224,13 @@ impl State {
                 Undo(Before::Policy(id, self.policies.insert(policy)))
             }
         }
+    }
+
+    /// Puts a thing in place and returns what was there.
+    pub fn put_packed(&mut self, id: &str, revision: u64, document: Option<Packed>) -> Option<Arc<Thing>> {
+        let slot = self.things.get(id).map(|thing| thing.slot);
+        let slot = slot.unwrap_or_else(|| self.index.lock().take_slot());
+        self.put_thing(&Arc::new(Thing { id: id.into(), slot, revision, document }))
     }
 
     pub fn undo(&mut self, undo: Undo) {

@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::EngineError;
-use super::state::{Change, Entry, Kind, State};
+use super::state::{Change, Entry, Kind, Packed, State};
 pub use crate::settings::Durability;
 
 /// Grows when the folder's content changes its meaning.
@@ -147,10 +147,9 @@ impl Opened {
         for kind in [Kind::Policy, Kind::Thing] {
             for row in self.rows.prefix([tag(kind)]) {
                 let (key, value) = row.into_inner().map_err(|error| outside(path, error))?;
-                let change = decode(kind, key.get(1..).unwrap_or_default(), &value).ok_or_else(|| {
+                load(&mut state, kind, key.get(1..).unwrap_or_default(), &value).ok_or_else(|| {
                     damaged(path, &format!("the {kind:?} `{}` cannot be read", String::from_utf8_lossy(&key)))
                 })?;
-                state.put(change);
             }
         }
         Ok((self, commits, state))
@@ -305,10 +304,18 @@ fn encode(entry: &Entry) -> Vec<u8> {
     }
 }
 
-fn decode(kind: Kind, key: &[u8], value: &[u8]) -> Option<Change> {
-    let document: Value = serde_json::from_slice(value).ok()?;
-    let revision = document["_revision"].as_u64()?;
-    let deleted = document.get("_deleted").is_some();
-    let id = std::str::from_utf8(key).ok()?.to_owned();
-    Some(Change { kind, id, entry: Entry { revision, document: (!deleted).then(|| Arc::new(document)) } })
+/// Reads a row into the state; `None` when it is none.
+fn load(state: &mut State, kind: Kind, id: &[u8], value: &[u8]) -> Option<()> {
+    let id = std::str::from_utf8(id).ok()?;
+    let packed = Packed::read(value).ok()?;
+    let revision = packed.root().at(&["_revision"])?.unsigned()?;
+    let lives = packed.root().at(&["_deleted"]).is_none();
+    match kind {
+        Kind::Thing => drop(state.put_packed(id, revision, lives.then_some(packed))),
+        Kind::Policy => {
+            let document = lives.then(|| Arc::new(packed.root().unpack()));
+            state.put(Change { kind, id: id.to_owned(), entry: Entry { revision, document } });
+        }
+    }
+    Some(())
 }

@@ -4,6 +4,7 @@ mod merge;
 mod metadata;
 mod read;
 mod shape;
+mod text;
 mod write;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ pub fn fuzz_matched(thing: &Value, patch: &Value) -> Result<Vec<crate::twin::jso
 }
 
 pub use read::{extra, read, visible};
+pub use text::{Text, reads_all, text};
 pub use write::write;
 
 use serde_json::Value;
