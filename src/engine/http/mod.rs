@@ -5,8 +5,8 @@ mod cloudevents;
 pub mod handle;
 mod lenient;
 mod mender;
-mod quick;
 pub mod openapi;
+mod quick;
 pub mod refusal;
 pub mod request;
 pub mod route;
@@ -34,8 +34,7 @@ use request::{Request, form};
 use route::{Entrance, Route};
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
-const METHODS: [&str; 9] =
-    ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
+const METHODS: [&str; 9] = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
 
 pub struct Server {
     pub core: Core,

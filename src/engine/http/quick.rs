@@ -43,6 +43,8 @@ fn respond(text: Text) -> Response {
     if let Ok(etag) = HeaderValue::try_from(text.etag) {
         headers.insert(header::ETAG, etag);
     }
-    headers.insert(ENTITY_REVISION, HeaderValue::from(text.revision));
+    if let Ok(revision) = HeaderValue::try_from(text.revision.to_string()) {
+        headers.insert(ENTITY_REVISION, revision);
+    }
     response
 }

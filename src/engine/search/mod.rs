@@ -23,8 +23,8 @@ use super::fields::Selector;
 use super::state::{Node, State, Thing};
 use crate::rql::{self, Expr, Now};
 pub use option::{Options, Paging};
-pub use page::{Item, Page};
 use order::{Cursor, Sort};
+pub use page::{Item, Page};
 use plan::Stretch;
 use reader::{Access, Reader};
 

@@ -107,7 +107,9 @@ pub fn proposed(
     let asked = with_both_ends(asked);
     // with k of n things proposed, all hits, the walk meets the wanted ones after wanted * n / k
     let mut max = match wanted {
-        Some(wanted) if asked.len() == 1 && all_asked => wanted.saturating_mul(length).isqrt().min(length / 2),
+        Some(wanted) if asked.len() == 1 && all_asked => {
+            wanted.saturating_mul(length).isqrt().min(length / 2)
+        }
         _ => length / 2,
     };
     let mut fewest = None;
@@ -135,9 +137,8 @@ fn with_both_ends(asked: Vec<Asked<'_>>) -> Vec<Asked<'_>> {
     for (property, wanted) in asked {
         let ends = joined.iter_mut().filter(|(other, _)| *other == property).find_map(|(_, there)| {
             let between = match (&*there, &wanted) {
-                (Wanted::AtLeast(low), Wanted::AtMost(high)) | (Wanted::AtMost(high), Wanted::AtLeast(low)) => {
-                    Wanted::Between(low.clone(), high.clone())
-                }
+                (Wanted::AtLeast(low), Wanted::AtMost(high))
+                | (Wanted::AtMost(high), Wanted::AtLeast(low)) => Wanted::Between(low.clone(), high.clone()),
                 _ => return None,
             };
             Some((there, between))

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::command::Caller;
-use super::super::state::{Change, Entry, Kind};
+use super::super::state::{Change, Content, Entry, Kind};
 use super::super::thing;
 use super::*;
 
@@ -82,14 +82,18 @@ const POLICIES: [(&str, &str); 3] =
 fn policy(id: &str, resource: &str) -> Change {
     let grants = json!({"READ": {"subjects": {"nginx:ada": {"type": "t"}},
         "resources": {resource: {"grant": ["READ"], "revoke": []}}}});
-    let document = Arc::new(json!({"policyId": id, "entries": grants}));
-    Change { kind: Kind::Policy, id: id.into(), entry: Entry { revision: 1, document: Some(document) } }
+    let document = json!({"policyId": id, "entries": grants});
+    Change {
+        kind: Kind::Policy,
+        id: id.into(),
+        entry: Entry { revision: 1, document: Some(document.into()) },
+    }
 }
 
 fn change((n, value, policy): Write, revision: u64) -> Change {
     let id = format!("{}:{n}", ["n", "n.m"][n % 2]);
     let document = value.map(|value| {
-        Arc::new(json!({
+        Content::from(json!({
             "thingId": id, "policyId": POLICIES[policy].0, "attributes": {"a": value, "o": value},
             "features": {"f": {"properties": {"p": value}}, "g": {"properties": {"p": n}}},
             "_namespace": id.split(':').next(), "_revision": revision,
@@ -185,7 +189,7 @@ fn an_index_survives_what_its_texts_become() {
     let put = |state: &mut State, n: u64, text: String| {
         let document = json!({"thingId": format!("n:{n:05}"), "policyId": "n:open", "attributes": {"a": text},
             "_namespace": "n"});
-        let entry = Entry { revision: 1, document: Some(Arc::new(document)) };
+        let entry = Entry { revision: 1, document: Some(document.into()) };
         drop(state.put(Change { kind: Kind::Thing, id: format!("n:{n:05}"), entry }));
     };
     let found = |state: &State, filter: &str| {
@@ -218,7 +222,7 @@ fn more_properties_than_indexes_are_all_searched() {
         let long: Vec<u64> = (0..if n % 2 == 0 { 300 } else { 2 }).collect();
         let document = json!({"thingId": format!("n:{n}"), "policyId": "n:open", "attributes": attributes,
             "features": {"f": {"properties": {"long": long}}}, "_namespace": "n"});
-        let entry = Entry { revision: 1, document: Some(Arc::new(document)) };
+        let entry = Entry { revision: 1, document: Some(document.into()) };
         state.put(Change { kind: Kind::Thing, id: format!("n:{n}"), entry });
     }
     for round in 0..2 {

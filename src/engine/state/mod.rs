@@ -39,7 +39,46 @@ pub type Document = Arc<Value>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
     pub revision: u64,
-    pub document: Option<Document>,
+    pub document: Option<Content>,
+}
+
+/// A document on its way into the state and to the disk.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    Tree(Document),
+    Packed(Packed),
+}
+
+impl Content {
+    pub fn tree(&self) -> Document {
+        match self {
+            Self::Tree(document) => Arc::clone(document),
+            Self::Packed(packed) => Arc::new(packed.root().unpack()),
+        }
+    }
+
+    pub fn packed(self) -> Packed {
+        match self {
+            Self::Tree(document) => Packed::of(&document),
+            Self::Packed(packed) => packed,
+        }
+    }
+
+    /// As it is stored.
+    pub fn text(&self) -> Vec<u8> {
+        let text = match self {
+            Self::Tree(document) => serde_json::to_vec(&**document),
+            Self::Packed(packed) => packed.text(),
+        };
+        // a tree of JSON and packed JSON can always be written
+        text.unwrap_or_default()
+    }
+}
+
+impl From<Value> for Content {
+    fn from(document: Value) -> Self {
+        Self::Tree(Arc::new(document))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +120,10 @@ impl Thing {
 
     pub fn policy_id(&self) -> Option<&str> {
         self.node()?.at(&["policyId"])?.text()
+    }
+
+    pub fn packed(&self) -> Option<&Packed> {
+        self.document.as_ref()
     }
 
     /// `None` when it was deleted.
@@ -166,7 +209,11 @@ impl State {
 
     /// What is known; revision 0 is nothing.
     pub fn entry(&self, kind: Kind, id: &str) -> Entry {
-        Entry { revision: self.revision(kind, id), document: self.get(kind, id) }
+        let document = match kind {
+            Kind::Thing => self.thing(id).and_then(|thing| thing.document.clone()).map(Content::Packed),
+            Kind::Policy => self.get(kind, id).map(Content::Tree),
+        };
+        Entry { revision: self.revision(kind, id), document }
     }
 
     pub fn thing(&self, id: &str) -> Option<&Arc<Thing>> {
@@ -212,13 +259,14 @@ impl State {
         let Change { kind, id, entry: Entry { revision, document } } = change;
         match kind {
             Kind::Thing => {
-                let before = self.put_packed(&id, revision, document.map(|document| Packed::of(&document)));
+                let before = self.put_packed(&id, revision, document.map(Content::packed));
                 if let Some(before) = &before {
                     self.history.lock().keep(before);
                 }
                 Undo(Before::Thing(id, before))
             }
             Kind::Policy => {
+                let document = document.map(|document| document.tree());
                 let policy = Arc::new(Policy { id: id.as_str().into(), revision, document });
                 self.enforcers.lock().remove(&id);
                 Undo(Before::Policy(id, self.policies.insert(policy)))

@@ -43,6 +43,13 @@ impl Packed {
         Self(bytes.into())
     }
 
+    /// A copy with another value at the place, which must be there.
+    pub fn replace<S: AsRef<str>>(&self, place: &[S], value: &Value) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(self.0.len());
+        copy(self.root(), place, value, &mut bytes)?;
+        Some(Self::from_bytes(&bytes))
+    }
+
     /// In bytes.
     pub fn size(&self) -> usize {
         self.0.len()
@@ -51,6 +58,25 @@ impl Packed {
     pub fn root(&self) -> Node<'_> {
         Node(&self.0)
     }
+}
+
+fn copy<S: AsRef<str>>(from: Node<'_>, place: &[S], value: &Value, bytes: &mut Vec<u8>) -> Option<()> {
+    let Some((name, below)) = place.split_first() else {
+        write(value, bytes);
+        return Some(());
+    };
+    let (at, mut replaced) = (begin(OBJECT, bytes), None);
+    for (member, node) in from.members() {
+        write_name(member, bytes);
+        if member == name.as_ref() {
+            copy(node, below, value, bytes)?;
+            replaced = Some(());
+        } else {
+            bytes.extend_from_slice(node.0.get(..node.len())?);
+        }
+    }
+    end(at, bytes);
+    replaced
 }
 
 fn write(value: &Value, bytes: &mut Vec<u8>) {
@@ -69,7 +95,9 @@ fn write(value: &Value, bytes: &mut Vec<u8>) {
         Value::String(text) => write_text(text, bytes),
         Value::Array(items) => {
             let at = begin(ARRAY, bytes);
-            items.iter().for_each(|item| write(item, bytes));
+            for item in items {
+                write(item, bytes);
+            }
             end(at, bytes);
         }
         Value::Object(members) => {
@@ -294,6 +322,20 @@ pub mod tests {
         #[test]
         fn what_is_packed_unpacks_to_the_same_text(value in any_json()) {
             prop_assert_eq!(Packed::of(&value).root().unpack().to_string(), value.to_string());
+        }
+
+        #[test]
+        fn another_value_is_put_where_there_was_one(mut tree in any_json(), value in any_json(), pick in any::<usize>()) {
+            let places = crate::twin::json::leaves(&tree);
+            let (place, _) = places[pick % places.len()].clone();
+            for place in [place.clone(), place.child("none")] {
+                let packed = Packed::of(&tree).replace(place.segments(), &value);
+                let there = place.get(&tree).is_some();
+                if there {
+                    place.set(&mut tree, value.clone());
+                }
+                prop_assert_eq!(packed, there.then(|| Packed::of(&tree)), "{}", place);
+            }
         }
 
         #[test]

@@ -30,6 +30,12 @@ impl Serialize for Shown<'_> {
 }
 
 impl Packed {
+    pub fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(self.size());
+        serde_json::to_writer(&mut text, &self.root())?;
+        Ok(text)
+    }
+
     /// Of two members of one name both are kept, so only for text that was written from a document.
     pub fn read(text: &[u8]) -> serde_json::Result<Self> {
         let mut bytes = Vec::with_capacity(text.len());

@@ -18,13 +18,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde_json::json;
 
 use super::EngineError;
-use super::state::{Change, Entry, Kind, Packed, State};
+use super::state::{Change, Content, Entry, Kind, Packed, State};
 pub use crate::settings::Durability;
 
 /// Grows when the folder's content changes its meaning.
@@ -299,7 +298,7 @@ fn read_number(file: &mut File) -> io::Result<u64> {
 /// The document itself, or what remains of a deleted entity.
 fn encode(entry: &Entry) -> Vec<u8> {
     match &entry.document {
-        Some(document) => document.to_string().into_bytes(),
+        Some(document) => document.text(),
         None => json!({"_revision": entry.revision, "_deleted": true}).to_string().into_bytes(),
     }
 }
@@ -313,7 +312,7 @@ fn load(state: &mut State, kind: Kind, id: &[u8], value: &[u8]) -> Option<()> {
     match kind {
         Kind::Thing => drop(state.put_packed(id, revision, lives.then_some(packed))),
         Kind::Policy => {
-            let document = lives.then(|| Arc::new(packed.root().unpack()));
+            let document = lives.then_some(Content::Packed(packed));
             state.put(Change { kind, id: id.to_owned(), entry: Entry { revision, document } });
         }
     }

@@ -3,6 +3,7 @@ mod create;
 mod merge;
 mod metadata;
 mod read;
+mod replace;
 mod shape;
 mod text;
 mod write;

@@ -76,8 +76,6 @@ fn written(value: impl Serialize, size: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -117,7 +115,10 @@ mod tests {
         // most readers may read everything: that is what is looked at here
         let all = Just(("thing:/", vec!["READ"], vec![]));
         prop::collection::vec(prop_oneof![2 => all, 1 => rule], 1..4).prop_map(|rules| {
-            rules.into_iter().map(|(key, grant, revoke)| (key.to_owned(), json!({"grant": grant, "revoke": revoke}))).collect()
+            rules
+                .into_iter()
+                .map(|(key, grant, revoke)| (key.to_owned(), json!({"grant": grant, "revoke": revoke})))
+                .collect()
         })
     }
 
@@ -132,7 +133,8 @@ mod tests {
     }
 
     fn value() -> impl Strategy<Value = Value> {
-        let leaf = prop::sample::select(vec![json!(null), json!(1.5), json!("\"\u{e4}\n"), json!({}), json!([])]);
+        let leaf =
+            prop::sample::select(vec![json!(null), json!(1.5), json!("\"\u{e4}\n"), json!({}), json!([])]);
         leaf.prop_recursive(2, 6, 3, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
@@ -170,7 +172,7 @@ mod tests {
                 prop::sample::select(PLACES.to_vec()), any::<bool>()), 1..12),
         ) {
             let mut state = State::default();
-            let entry = |document| Entry { revision: 7, document: Some(Arc::new(document)) };
+            let entry = |document: Value| Entry { revision: 7, document: Some(document.into()) };
             state.put(Change { kind: Kind::Policy, id: "n:p".into(), entry: entry(policy) });
             state.put(Change { kind: Kind::Thing, id: "n:t".into(), entry: entry(thing) });
             for (subjects, (part, pointer), known) in asked {
@@ -200,7 +202,7 @@ mod tests {
             "b": entry("nginx:b", json!({"thing:/": rule(&["READ"], &[]), "thing:/attributes": rule(&[], &["READ"])})),
         }});
         let thing = json!({"thingId": "n:t", "policyId": "n:p", "attributes": {"a": 1}, "_revision": 1});
-        let entry = |document| Entry { revision: 1, document: Some(Arc::new(document)) };
+        let entry = |document: Value| Entry { revision: 1, document: Some(document.into()) };
         state.put(Change { kind: Kind::Policy, id: "n:p".into(), entry: entry(policy) });
         state.put(Change { kind: Kind::Thing, id: "n:t".into(), entry: entry(thing) });
         let asked = |subject: &str, id: &str, headers: &Headers| {
@@ -212,7 +214,10 @@ mod tests {
         assert_eq!(asked("nginx:b", "n:t", &plain), None, "part of it is hidden");
         assert_eq!(asked("nginx:c", "n:t", &plain), None, "nothing is granted");
         assert_eq!(asked("nginx:a", "n:none", &plain), None, "there is nothing");
-        let fields = Headers { fields: Some(super::super::super::fields::Selector::parse("thingId").unwrap()), ..plain };
+        let fields = Headers {
+            fields: Some(super::super::super::fields::Selector::parse("thingId").unwrap()),
+            ..plain
+        };
         assert_eq!(asked("nginx:a", "n:t", &fields), None, "a part was asked for");
     }
 }
