@@ -81,22 +81,10 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-pub fn run() {
-    let runtime = runtime();
+/// Permission checks, and the start with nothing.
+pub fn checks() {
     permissions();
     starts_empty();
-    requests(&runtime);
-    many_things(&runtime);
-}
-
-/// P10 alone.
-pub fn run_requests() {
-    requests(&runtime());
-}
-
-/// P11 and P12 alone, with many things.
-pub fn run_things() {
-    many_things(&runtime());
 }
 
 /// 1 KB of JSON: 12 attributes, 4 features, 25 values.
@@ -168,7 +156,8 @@ fn syncs(folder: &Path) -> f64 {
     f64::from(count) / started.elapsed().as_secs_f64()
 }
 
-fn requests(runtime: &Runtime) {
+pub fn requests() {
+    let runtime = &runtime();
     println!("\n### P10: requests, 10,000 things of 1 KB, {ROUNDS} rounds: median (min to max)");
     let folder = tempfile::tempdir().expect("a folder");
     let (durable, relaxed) =
@@ -227,7 +216,8 @@ fn starts_empty() {
     sample::print("from exec to the line that says it listens", "ms", starts.collect());
 }
 
-fn many_things(runtime: &Runtime) {
+pub fn things() {
+    let runtime = &runtime();
     println!("\n### P11: {THINGS} things of {} bytes", thing(THINGS - 1).len());
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
