@@ -171,13 +171,14 @@ pub fn requests() {
         request("PUT", &target, &format!("{}.5", n % 90))
     };
     let greet = |_| request("GET", "/", "");
-    let mut figures: [Vec<f64>; 10] = Default::default();
+    let mut figures: [Vec<f64>; 11] = Default::default();
     for _ in 0..ROUNDS {
         let (greeted, gotten) = (turn(runtime, &hello, 32, greet), turn(runtime, &durable, 32, get));
         let (disk, written) = (syncs(folder.path()), turn(runtime, &durable, 64, put));
         let quick = turn(runtime, &relaxed, 64, put);
         let round = [
             greeted.0,
+            greeted.1,
             gotten.0,
             greeted.0 / gotten.0 * 100.0,
             gotten.1,
@@ -192,6 +193,7 @@ pub fn requests() {
     }
     let names = [
         ("axum hello world, CPU", "us"),
+        ("axum hello world, 32 connections", "/s"),
         ("GET of a thing, CPU", "us"),
         ("GET, of hello world's rate per CPU", "%"),
         ("GET, 32 connections", "/s"),
