@@ -13,7 +13,9 @@ mod fields;
 #[cfg(test)]
 mod fuzz;
 mod history;
+
 mod http;
+mod length;
 mod live;
 mod place;
 mod policy;
@@ -147,8 +149,8 @@ async fn serve(
 ) -> Result<(), EngineError> {
     let service = http::answer.with_state(Arc::clone(&server));
     let drained = stop.clone();
-    let serving = axum::serve(LenientListener::new(listener, Limits::default()), service)
-        .with_graceful_shutdown(stop.cancelled_owned());
+    let listener = LenientListener::new(listener, Limits::default(), Arc::clone(&server.core.counts));
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
     let ended = tokio::select! {
         ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),
         () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

@@ -2,10 +2,13 @@
 mod auth;
 mod body;
 mod cloudevents;
+mod full;
 pub mod handle;
 mod lenient;
 mod mender;
+mod metrics;
 pub mod openapi;
+pub mod query;
 mod quick;
 pub mod refusal;
 pub mod request;
@@ -111,6 +114,7 @@ impl Asking {
         }
         let (route, subjects) = match route::entrance(&request.path)? {
             Entrance::Open(route) => (route, vec![]),
+            Entrance::Guarded(route) => (route, server.authentication.subjects(&request)?),
             Entrance::Socket => {
                 return Ok(Self { request, method, way: Way::Socket, subjects: vec![] });
             }

@@ -1,7 +1,7 @@
 //! PUT of a part that is there already: the packed thing with other bytes in one place, and no tree is built.
 use serde_json::{Value, json};
 
-use super::super::command::{Answer, Caller, Headers, IfEqual, Metadata, Outcome};
+use super::super::command::{Answer, Caller, Headers, IfEqual, Live, Metadata, Outcome};
 use super::super::depth;
 use super::super::enforce::Permission;
 use super::super::place::{ThingPart, ThingPlace};
@@ -31,6 +31,10 @@ pub fn replace(
         return None;
     }
     let thing = state.thing(id.as_str())?;
+    let empties = body.as_object().is_some_and(serde_json::Map::is_empty);
+    if empties && thing.node()?.at(&["_metadata"]).is_some() {
+        return None; // the notes follow, see `metadata`
+    }
     let enforcer = state.enforcer(thing.policy_id()?, caller.now)?;
     if !enforcer.unrestricted(&caller.subjects, THING, &path(segments), Permission::Write) {
         return None;
@@ -52,7 +56,8 @@ pub fn replace(
 
 /// Nothing but the value is asked to be written.
 fn is_plain(headers: &Headers) -> bool {
-    headers.condition.is_none()
+    matches!(headers.live, Live::Never)
+        && headers.condition.is_none()
         && headers.patch_conditions.is_empty()
         && headers.preconditions == Preconditions::default()
         && headers.if_equal == IfEqual::Update
@@ -113,6 +118,7 @@ mod tests {
             thing["_revision"] = json!(7);
             thing["_created"] = json!("2026-01-01T00:00:00Z");
             thing["_modified"] = json!("2026-01-01T00:00:00Z");
+            thing["_metadata"] = json!({"attributes": {"a": {"note": 1}}});
         }
         put(Kind::Thing, "n:t", thing);
         state

@@ -1,7 +1,7 @@
 //! GET by somebody who may read all of a thing: its packed bytes become text, and no tree is built.
 use serde::Serialize;
 
-use super::super::command::{Caller, Headers, Metadata};
+use super::super::command::{Caller, Headers, Live, Metadata};
 use super::super::enforce::Permission;
 use super::super::failure::Failure;
 use super::super::place::{ThingPart, ThingPlace};
@@ -60,7 +60,8 @@ pub fn reads_all(state: &State, thing: &Thing, caller: &Caller) -> bool {
 }
 
 fn is_plain(headers: &Headers) -> bool {
-    headers.condition.is_none()
+    matches!(headers.live, Live::Never)
+        && headers.condition.is_none()
         && headers.patch_conditions.is_empty()
         && headers.fields.is_none()
         && headers.moment.is_none()
