@@ -16,7 +16,7 @@ read line; kill -9 $!; wait $! || true; run "$1" "$2"
 read line
 "#;
 /// The engine tries a full disk again every half second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct SmallDisk {
     child: Child,
