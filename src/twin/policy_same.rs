@@ -86,10 +86,15 @@ fn normal(body: &Value) -> Value {
 fn normal_announcement(announcement: &mut Value) {
     let Some(members) = announcement.as_object_mut() else { return };
     members.entry("whenDeleted").or_insert_with(|| json!(false));
-    members.get_mut("beforeExpiry").map(|length| normal_length(length, true));
-    members.get_mut("randomizationInterval").map(|length| normal_length(length, false));
-    let timeout = members.get_mut("requestedAcks").and_then(|asked| asked.get_mut("timeout"));
-    timeout.map(|length| normal_length(length, false));
+    if let Some(length) = members.get_mut("beforeExpiry") {
+        normal_length(length, true);
+    }
+    if let Some(length) = members.get_mut("randomizationInterval") {
+        normal_length(length, false);
+    }
+    if let Some(length) = members.get_mut("requestedAcks").and_then(|asked| asked.get_mut("timeout")) {
+        normal_length(length, false);
+    }
     if let Some(asked) = members.get_mut("requestedAcks").and_then(Value::as_object_mut) {
         if asked.get("labels").and_then(Value::as_array).is_some_and(Vec::is_empty) {
             asked.shift_remove("labels");
