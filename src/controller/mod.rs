@@ -37,6 +37,7 @@ pub use start::run;
 
 use crate::reconcile::Breaker;
 use crate::settings;
+use crate::twin::adopt::Watched;
 
 /// The checks of readiness: whether every watch is filled and alive, and whether Ditto knows us.
 pub const CHECKS: [&str; 2] = [KUBERNETES, DITTO];
@@ -78,6 +79,16 @@ impl ControllerOptions {
                 identity,
                 duration: operator.lease_duration,
             },
+        }
+    }
+}
+
+impl ControllerOptions {
+    /// Where resources are known; in other namespaces one may live unseen.
+    pub fn watched(&self) -> Watched {
+        match self.watch_namespaces.as_slice() {
+            [] => Watched::All,
+            names => Watched::Only(names.iter().cloned().collect()),
         }
     }
 }

@@ -132,6 +132,7 @@ fn facts(shared: &Shared, policy: &TwinPolicy, going: Option<Going>, known: Know
         bridge: shared.options.bridge_subject.clone(),
         held_before: shared.policies.tries.held(&place),
         now_epoch_seconds: Timestamp::now().as_second(),
+        watched: shared.options.watched(),
         folder: false,
         identity,
         id,

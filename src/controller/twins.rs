@@ -155,6 +155,8 @@ fn facts(shared: &Shared, twin: &DigitalTwin, going: Option<Going>, known: Known
         has_finalizer: has_ours(twin.meta().finalizers.as_deref().unwrap_or_default()),
         takeover: takeover(twin.meta()),
         subjects: shared.subjects.read().clone(),
+        watched: shared.options.watched(),
+        originator: None,
         folder: false,
         identity,
         id,
@@ -179,9 +181,7 @@ fn remarks(
     outcome: &Outcome,
 ) -> Vec<Note> {
     let mut notes = vec![];
-    if after.forgets(outcome) {
-        let message =
-            "too many paths to remember in status: a path that is taken out of the spec stays in the thing";
+    if let Some(message) = after.forgets(outcome) {
         notes.push(Note { reason: "BaseTooLong", message: message.to_owned(), warning: true });
     }
     if before.observed_generation != after.observed_generation

@@ -12,6 +12,7 @@ use crate::api::annotation::is_paused;
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
+use crate::twin::adopt::Watched;
 use crate::twin::claim::{Claim, Claimant};
 use crate::twin::desired::Identity;
 use crate::twin::facts::{Going, Imports, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
@@ -105,6 +106,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known { origin: Some(mark.origin), ..Known::default() },
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
         };
@@ -127,6 +130,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             imports: Imports::default(),
@@ -201,6 +205,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known::default(),
             takeover: None,
             living,
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
             identity: Identity { generation: 0, ..identity },
@@ -238,6 +244,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living,
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             used_by: catalog.used_by(&place),

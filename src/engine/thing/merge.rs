@@ -5,8 +5,7 @@ use serde_json::Value;
 use super::super::command::{Caller, Headers};
 use super::super::failure::Failure;
 use super::super::place::{ThingPart, ThingPlace};
-use super::{asked_at, shape};
-use crate::rql::condition;
+use super::{holds, shape};
 use crate::twin::id::ThingId;
 use crate::twin::json::Pointer;
 
@@ -17,19 +16,16 @@ const REGEX_BYTES_MAX: usize = 256 * 1024;
 /// Checks the patch for the part at `place`. Members Ditto does not know are dropped; a patch of a thing
 /// that has no others is refused.
 pub fn check(place: &ThingPlace, id: &ThingId, patch: &Value) -> Result<Value, Failure> {
+    if place.is_root() {
+        refuse_null(patch, "thingId", "things:id.notdeletable")?;
+        refuse_null(patch, "policyId", "things:policyId.notdeletable")?;
+    }
+    if place.part == ThingPart::PolicyId && patch.is_null() {
+        return Err(Failure::new(400, "things:policyId.notdeletable", "a thing keeps a policyId"));
+    }
     let checked = shape::part(place, id, patch)?;
-    match place.part {
-        ThingPart::Thing => {
-            if checked.as_object().is_none_or(serde_json::Map::is_empty) {
-                return Err(invalid("the patch names no member of a thing"));
-            }
-            refuse_null(&checked, "thingId", "things:id.notdeletable")?;
-            refuse_null(&checked, "policyId", "things:policyId.notdeletable")?;
-        }
-        ThingPart::PolicyId if checked.is_null() => {
-            return Err(Failure::new(400, "things:policyId.notdeletable", "a thing keeps a policyId"));
-        }
-        _ => {}
+    if place.is_root() && checked.as_object().is_none_or(serde_json::Map::is_empty) {
+        return Err(invalid("the patch names no member of a thing"));
     }
     Ok(checked)
 }
@@ -94,12 +90,19 @@ fn whole(regex: &str) -> Result<Regex, Failure> {
 
 /// Takes out the parts whose condition is false; the objects around them stay, even empty.
 /// Source: Ditto 3.8, header `merge-thing-patch-conditions`.
-pub fn drop_unmet(patch: &mut Value, headers: &Headers, thing: &Value, caller: &Caller) {
-    for (part, expr) in &headers.patch_conditions {
-        if !condition::holds(expr, thing, asked_at(thing, caller)) {
+pub fn drop_unmet(
+    patch: &mut Value,
+    headers: &Headers,
+    thing: &Value,
+    caller: &Caller,
+) -> Result<(), Failure> {
+    let asked = patch.clone();
+    for (part, condition) in &headers.patch_conditions {
+        if part.get(&asked).is_some() && !holds(condition, thing, caller)? {
             part.remove(patch);
         }
     }
+    Ok(())
 }
 
 /// The patch of the part as a patch of the whole thing.
