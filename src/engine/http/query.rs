@@ -4,7 +4,6 @@ use super::super::fields::Selector;
 use super::super::search::Query;
 use super::handle::Asked;
 use super::request::form;
-use super::unsupported_type;
 use crate::twin::id::is_namespace;
 
 /// From the query of a GET, or from nothing but the form in the body of a POST.
@@ -15,7 +14,8 @@ pub fn asked(asked: &Asked<'_>) -> Result<Query, Failure> {
     let given = asked.request.header("content-type").unwrap_or_default();
     let media_type = given.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(unsupported_type());
+        let message = "a search is posted as application/x-www-form-urlencoded";
+        return Err(Failure::new(415, "mediatype.unsupported", message));
     }
     query(&form(asked.body))
 }

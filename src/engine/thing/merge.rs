@@ -7,7 +7,7 @@ use super::super::failure::Failure;
 use super::super::place::{ThingPart, ThingPlace};
 use super::{holds, shape};
 use crate::twin::id::ThingId;
-use crate::twin::json::Pointer;
+use crate::twin::json::{Object, Pointer, same};
 
 /// Patterns in one patch, and what one may take when compiled, in bytes: together they bound the time of a write.
 const PATTERNS_MAX: usize = 64;
@@ -105,6 +105,22 @@ pub fn drop_unmet(
     Ok(())
 }
 
+/// What of the patch differs from what is there; `None` when nothing does. Source: Ditto 3.8, `JsonMergePatch.compute`.
+pub fn changes(current: &Value, patch: &Value) -> Option<Value> {
+    match (current, patch) {
+        _ if same(current, patch) => None,
+        (Value::Object(current), Value::Object(members)) => {
+            let change = |(name, value): (&String, &Value)| match current.get(name) {
+                Some(current) => Some((name.clone(), changes(current, value)?)),
+                None => Some((name.clone(), value.clone())),
+            };
+            let changed: Object = members.iter().filter_map(change).collect();
+            (!changed.is_empty()).then_some(Value::Object(changed))
+        }
+        _ => Some(patch.clone()),
+    }
+}
+
 /// The patch of the part as a patch of the whole thing.
 pub fn from_root(pointer: &Pointer, patch: &Value) -> Value {
     let mut root = Value::Object(serde_json::Map::new());
@@ -116,6 +132,24 @@ pub fn from_root(pointer: &Pointer, patch: &Value) -> Value {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn only_what_differs_is_left_of_a_patch() {
+        let current = json!({"a": 1, "o": {"x": 1, "y": 2}, "l": [1]});
+        let rows = [
+            (json!({"a": 1.0, "o": {"x": 1}}), None),
+            (json!({"a": 2, "o": {"x": 1, "y": 3}, "l": [1]}), Some(json!({"a": 2, "o": {"y": 3}}))),
+            (
+                json!({"o": {"x": null, "z": null}, "n": {}}),
+                Some(json!({"o": {"x": null, "z": null}, "n": {}})),
+            ),
+            (json!({"o": 5, "l": [1, 2]}), Some(json!({"o": 5, "l": [1, 2]}))),
+            (json!(null), Some(json!(null))),
+        ];
+        for (patch, expected) in rows {
+            assert_eq!(changes(&current, &patch), expected, "{patch}");
+        }
+    }
 
     fn deleted(thing: &Value, patch: &Value) -> Result<Vec<String>, u16> {
         let found = matched(thing, &Pointer::parse("/attributes"), patch);

@@ -203,6 +203,11 @@ impl Write<'_> {
         {
             return Err(unchanged());
         }
+        if self.headers.if_equal == IfEqual::SkipMinimizingMerge
+            && let Some(changes) = self.current().and_then(|current| merge::changes(current, &patch))
+        {
+            patch = changes;
+        }
         merge::drop_unmet(&mut patch, self.headers, self.thing, caller)?;
         let thing = self.patched(&patch, forgone);
         let change = self.finish(thing, &patch, caller)?;

@@ -272,7 +272,7 @@ fn searches_are_refused_by_their_reason() {
     check(
         &engine,
         &[
-            ("a search as JSON", "POST", "/api/2/search/things", Some("{}"), 415, ""),
+            ("a search as JSON", "POST", "/api/2/search/things", Some("{}"), 415, "mediatype.unsupported"),
             ("a search that is put", "PUT", "/api/2/search/things", Some("{}"), 405, ""),
         ],
     );
