@@ -75,7 +75,8 @@ impl Managed for DigitalTwin {
         let heard = shared.heard.lock().remove(&place);
         let before = shared.twins.latest.before(&place, self.meta(), self.reported());
         let going = pass::going(shared, self).await.map(|going| breaker(shared, self, going));
-        let facts = facts(shared, self, going, before.status.known());
+        let mut facts = facts(shared, self, going, before.status.known());
+        facts.originator = heard.as_ref().and_then(|heard| heard.originator.clone());
         let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
         let mut outcome = reconcile::twin(&context.ditto, &finalizer, facts, false).await.outcome;
         if let Some(action) = pass::confirm_stale(shared, self, &outcome).await {

@@ -8,6 +8,7 @@ use super::claim::Claim;
 use super::desired::{Access, Adoption, DesiredPolicy, Drift};
 use super::facts::{PolicyFact, PolicyFacts};
 use super::mark::{Mark, Origin, ascii};
+use super::pass::LOOKS_MAX;
 use super::policy::{self, Injected, LABEL};
 use super::policy_leave::Leaving;
 use super::policy_rights::{missing_entry, shut_out};
@@ -16,8 +17,6 @@ use super::reason::{Drifted, Held, Note, Outcome, Reason};
 use super::request::{Answer, Next, Request};
 use super::said::Refused;
 
-/// How often one pass looks at the same policy before it leaves the rest to the next.
-const LOOKS_MAX: u32 = 4;
 const NO_ID: &str = "spec.policyId is not an id";
 
 #[derive(Clone, Debug, PartialEq)]

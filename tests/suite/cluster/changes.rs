@@ -31,6 +31,7 @@ fn an_outside_write_is_repaired_at_once_and_says_who_it_was() {
         (twin["status"]["drift"]["count"] == 1).then(|| twin["status"]["drift"].clone())
     });
     assert_eq!(told["paths"], json!(["/attributes/location"]));
+    assert_eq!(told["originator"], USER);
     assert!(desk.operator.metric("twinops_drift_total{kind=\"DigitalTwin\",result=\"repaired\"}") > 0);
 }
 
