@@ -66,7 +66,8 @@ impl Ask {
         let bytes = self.bytes().await?;
         let wrong = |why: String| Problem::invalid("json.invalid", why);
         let text = std::str::from_utf8(&bytes).map_err(|_| wrong("the body is no UTF-8".to_owned()))?;
-        let tree: Value = serde_json::from_str(text).map_err(|error| wrong(format!("the body is no JSON: {error}")))?;
+        let tree: Value =
+            serde_json::from_str(text).map_err(|error| wrong(format!("the body is no JSON: {error}")))?;
         if !tree.is_object() {
             return Err(wrong("the body is no JSON object".to_owned()));
         }
@@ -102,7 +103,8 @@ impl Ask {
             let detail = "send the body without Content-Encoding";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "mediatype.unsupported", detail));
         }
-        let announced = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced =
+            self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: usize| length > BODY_BYTES_MAX) {
             return Err(too_large());
         }
@@ -223,7 +225,8 @@ impl<S: Sync> FromRequestParts<S> for OfFeature {
         let segments = segments(parts).await?;
         let feature = named(&segments, "feature_id").to_owned();
         if !is_key(&feature) || feature == "*" {
-            let detail = "a feature id holds no `/`, no control characters and no U+007F to U+00FF, and is not `*`";
+            let detail =
+                "a feature id holds no `/`, no control characters and no U+007F to U+00FF, and is not `*`";
             return Err(Problem::invalid("facade:feature.invalid", detail));
         }
         Ok(Self(thing_id(named(&segments, "thing_id"))?, feature))

@@ -22,20 +22,25 @@ const ID_BYTES_MAX: usize = 100;
 const RESERVED: &str = "twinops-";
 /// How long a browser remembers what it may do, in seconds.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");
-const EXPOSED: HeaderValue = HeaderValue::from_static("etag, location, link, correlation-id, retry-after, twinops-owner");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("etag, location, link, correlation-id, retry-after, twinops-owner");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
-const HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, correlation-id, if-match, if-none-match, x-api-key");
-const NO_SNIFF: (HeaderName, HeaderValue) = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+const HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, content-type, correlation-id, if-match, if-none-match, x-api-key",
+);
+const NO_SNIFF: (HeaderName, HeaderValue) =
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 /// Answers are one caller's, and may be kept by it as long as it asks whether they still hold.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 pub async fn edge(State(facade): State<Arc<Facade>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = correlation_id(request.headers());
-    let route = request.extensions().get::<MatchedPath>().map_or("other", |path| super::routes::label(path.as_str()));
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("other", |path| super::routes::label(path.as_str()));
     let method = word(request.method());
-    let span = tracing::debug_span!("request", method, route, correlation_id = id.to_str().unwrap_or_default());
+    let span =
+        tracing::debug_span!("request", method, route, correlation_id = id.to_str().unwrap_or_default());
     let allowed_origin = allowed_origin(request.headers(), &facade.origins);
     request.extensions_mut().insert(Correlation(id.clone()));
     let mut response = match refusal(&request, &facade.origins) {
@@ -48,7 +53,9 @@ pub async fn edge(State(facade): State<Arc<Facade>>, mut request: Request, next:
         response = problem.answer(&id);
         allow.map(|allow| response.headers_mut().insert(header::ALLOW, allow));
         if problem.status.is_server_error() {
-            span.in_scope(|| tracing::warn!(status = problem.status.as_u16(), code = %problem.code, "not done"));
+            span.in_scope(
+                || tracing::warn!(status = problem.status.as_u16(), code = %problem.code, "not done"),
+            );
         }
     }
     let headers = response.headers_mut();
@@ -70,7 +77,11 @@ pub async fn edge(State(facade): State<Arc<Facade>>, mut request: Request, next:
 
 /// 405; the methods there are stand in `allow`.
 pub fn not_allowed() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "facade:method.notallowed", "this route has no such method; see /docs")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "facade:method.notallowed",
+        "this route has no such method; see /docs",
+    )
 }
 
 fn refusal(request: &Request, origins: &[String]) -> Option<Problem> {
@@ -103,7 +114,8 @@ fn fresh_id() -> HeaderValue {
 }
 
 fn is_preflight(request: &Request) -> bool {
-    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 fn preflight() -> Response {

@@ -54,19 +54,21 @@ pub async fn replace(
     let whole = ask.query.only(&["replace"])?.flag("replace")?;
     let (text, _) = ask.json(Shape::Feature, JSON).await?;
     let named: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
-    let written: Vec<Pointer> = match whole {
-        true => vec![Pointer::of(["features", &feature])],
-        false => named.keys().map(|part| Pointer::of(["features", &feature, part])).collect(),
+    let written: Vec<Pointer> = if whole {
+        vec![Pointer::of(["features", &feature])]
+    } else {
+        named.keys().map(|part| Pointer::of(["features", &feature, part])).collect()
     };
     let target = Target { facade: &facade, ask: &ask, id: &id, feature: &feature };
     let write = async {
-        match whole || PARTS.iter().all(|part| named.get(*part).is_some_and(|value| !value.is_null())) {
-            true => target.put(text.clone(), |call| call.conditions(&ask.headers)).await,
-            false => target.put_parts(&text, &named).await,
+        if whole || PARTS.iter().all(|part| named.get(*part).is_some_and(|value| !value.is_null())) {
+            target.put(text.clone(), |call| call.conditions(&ask.headers)).await
+        } else {
+            target.put_parts(&text, &named).await
         }
     };
     let (answer, owner) = tokio::join!(write, owner::of(&facade, &ask, &id, &written));
-    owner::shown(reply::of(answer?, Shape::Feature, &place(&id, &feature)).await?, owner)
+    Ok(owner::shown(reply::of(answer?, Shape::Feature, &place(&id, &feature)).await?, owner))
 }
 
 /// `PATCH /things/{thing_id}/features/{feature_id}`: RFC 7396.
@@ -85,9 +87,11 @@ pub async fn patch(
     let call = Call::new(Method::PATCH, &["things", id.as_str(), "features", &feature])
         .merge_patch(text)
         .conditions(&ask.headers);
-    let (answer, owner) =
-        tokio::join!(facade.upstream.ask(&ask.caller, &ask.id, call), owner::of(&facade, &ask, &id, &written));
-    owner::shown(reply::of(answer?, Shape::Feature, "").await?, owner)
+    let (answer, owner) = tokio::join!(
+        facade.upstream.ask(&ask.caller, &ask.id, call),
+        owner::of(&facade, &ask, &id, &written)
+    );
+    Ok(owner::shown(reply::of(answer?, Shape::Feature, "").await?, owner))
 }
 
 /// `DELETE /things/{thing_id}/features/{feature_id}`
@@ -98,10 +102,13 @@ pub async fn delete(
 ) -> Result<Response, Problem> {
     ask.query.only(&[])?;
     let written = [Pointer::of(["features", &feature])];
-    let call = Call::new(Method::DELETE, &["things", id.as_str(), "features", &feature]).conditions(&ask.headers);
-    let (answer, owner) =
-        tokio::join!(facade.upstream.ask(&ask.caller, &ask.id, call), owner::of(&facade, &ask, &id, &written));
-    owner::shown(reply::of(answer?, Shape::Value, "").await?, owner)
+    let call =
+        Call::new(Method::DELETE, &["things", id.as_str(), "features", &feature]).conditions(&ask.headers);
+    let (answer, owner) = tokio::join!(
+        facade.upstream.ask(&ask.caller, &ask.id, call),
+        owner::of(&facade, &ask, &id, &written)
+    );
+    Ok(owner::shown(reply::of(answer?, Shape::Value, "").await?, owner))
 }
 
 fn place(id: &ThingId, feature: &str) -> String {
@@ -164,7 +171,11 @@ impl Target<'_> {
                 answer.headers.remove(header::ETAG);
                 Ok(Some(answer))
             }
-            Err(problem) if matches!(problem.status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED) => Ok(None),
+            Err(problem)
+                if matches!(problem.status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED) =>
+            {
+                Ok(None)
+            }
             Err(problem) => Err(problem),
         }
     }
@@ -174,7 +185,8 @@ impl Target<'_> {
         let (etag, mut feature) = match self.facade.upstream.ask(&self.ask.caller, &self.ask.id, look).await {
             Ok(answer) => {
                 let etag = answer.etag().cloned();
-                let feature: Map<String, Value> = serde_json::from_str(&answer.text().await?).unwrap_or_default();
+                let feature: Map<String, Value> =
+                    serde_json::from_str(&answer.text().await?).unwrap_or_default();
                 (etag, feature)
             }
             Err(problem) if problem.code == "things:feature.notfound" => (None, Map::new()),
@@ -186,7 +198,8 @@ impl Target<'_> {
                 value => drop(feature.insert(part.clone(), value.clone())),
             }
         }
-        let own = self.ask.headers.contains_key(header::IF_MATCH) || self.ask.headers.contains_key(header::IF_NONE_MATCH);
+        let own = self.ask.headers.contains_key(header::IF_MATCH)
+            || self.ask.headers.contains_key(header::IF_NONE_MATCH);
         self.put(Value::Object(feature).to_string(), |call| match etag {
             _ if own => call.conditions(&self.ask.headers),
             Some(etag) => call.header(header::IF_MATCH, etag),

@@ -46,9 +46,11 @@ struct Found {
 impl Health {
     pub fn new(http: HttpClient, settings: &settings::Facade) -> Result<Self, String> {
         let devops = settings.devops.as_ref().map(|(user, password)| {
-            let password = password.read().map_err(|error| format!("the password of DITTO_DEVOPS_USER: {error}"))?;
+            let password =
+                password.read().map_err(|error| format!("the password of DITTO_DEVOPS_USER: {error}"))?;
             let pair = STANDARD.encode(format!("{user}:{}", password.expose_secret()));
-            let mut value = HeaderValue::from_str(&format!("Basic {pair}")).map_err(|error| error.to_string())?;
+            let mut value =
+                HeaderValue::from_str(&format!("Basic {pair}")).map_err(|error| error.to_string())?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
@@ -82,7 +84,8 @@ impl Health {
 
     /// The document of a 200.
     async fn get(&self, path: &str, login: Option<&HeaderValue>) -> Option<Value> {
-        let mut request = Request::get(format!("{}{path}", self.ditto)).body(Full::<Bytes>::default()).ok()?;
+        let mut request =
+            Request::get(format!("{}{path}", self.ditto)).body(Full::<Bytes>::default()).ok()?;
         if let Some(login) = login {
             request.headers_mut().insert(header::AUTHORIZATION, login.clone());
         }
@@ -98,7 +101,8 @@ impl Health {
     /// Whether somebody listens there; a broker says nothing before it is logged in to.
     async fn mqtt(&self) -> Value {
         let Some((host, port)) = &self.mqtt else { return json!({"status": "UNKNOWN"}) };
-        let connected = tokio::time::timeout(DEADLINE, tokio::net::TcpStream::connect((host.as_str(), *port))).await;
+        let connected =
+            tokio::time::timeout(DEADLINE, tokio::net::TcpStream::connect((host.as_str(), *port))).await;
         json!({"status": if matches!(connected, Ok(Ok(_))) { "UP" } else { "DOWN" }})
     }
 }
@@ -107,7 +111,9 @@ impl Health {
 fn services(status: &Value) -> Value {
     let children = status["children"].as_array().map(Vec::as_slice).unwrap_or_default();
     let named = children.iter().filter_map(|child| {
-        let word = |name: &str| child[name].as_str().filter(|text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+        let word = |name: &str| {
+            child[name].as_str().filter(|text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        };
         Some((word("label")?.to_owned(), Value::from(word("status")?)))
     });
     Value::Object(named.collect::<Map<_, _>>())
@@ -135,7 +141,11 @@ pub async fn livez() -> Response {
 /// count: it would be away for every replica.
 pub async fn readyz(State(facade): State<Arc<Facade>>) -> Result<Response, Problem> {
     if facade.stop.is_cancelled() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "facade:stopping", "this replica is about to stop"));
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "facade:stopping",
+            "this replica is about to stop",
+        ));
     }
     Ok(reply::json(StatusCode::OK, "{\"status\":\"UP\"}"))
 }

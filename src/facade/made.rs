@@ -64,7 +64,11 @@ async fn try_delete(facade: &Facade, ask: &Ask, policy: &PolicyId, gone: &ThingI
     if !is_made_here(&body) {
         return Ok(());
     }
-    let others = format!("and({},ne(thingId,{}))", rql_text::under_policy(policy.as_str()), rql_text::literal(gone.as_str()));
+    let others = format!(
+        "and({},ne(thingId,{}))",
+        rql_text::under_policy(policy.as_str()),
+        rql_text::literal(gone.as_str())
+    );
     let count = Call::get(&["search", "things", "count"]).query("filter", &others);
     let count = facade.upstream.ask(&ask.caller, &ask.id, count).await?.text().await?;
     if count.trim() != "0" {

@@ -32,7 +32,8 @@ pub async fn send(
     mut ask: Ask,
 ) -> Result<Response, Problem> {
     let timeout = timeout(ask.query.only(&["timeout"])?)?;
-    let kind = ask.media_type(|kind| !FORMS.contains(&kind), "application/json or application/octet-stream")?;
+    let kind =
+        ask.media_type(|kind| !FORMS.contains(&kind), "application/json or application/octet-stream")?;
     let body = ask.bytes().await?;
     let call = inbox(&id, &subject, timeout).body(kind, body);
     passed_on(facade.upstream.send(&ask.caller, &ask.id, call).await?).await
@@ -73,14 +74,20 @@ fn inbox(id: &ThingId, subject: &str, timeout: u64) -> Call {
 /// The status, type and body of whoever answered the message; a refusal of Ditto's is a problem.
 async fn passed_on(answer: Answer) -> Result<Response, Problem> {
     let status = answer.status;
-    let code = |status: StatusCode| status.is_client_error() || status.is_server_error() || status.is_redirection();
+    let code =
+        |status: StatusCode| status.is_client_error() || status.is_server_error() || status.is_redirection();
     if code(status) {
         let headers = answer.headers.clone();
         let body = answer.text().await.unwrap_or_default();
         let problem = Problem::of_ditto(status, &headers, body.as_bytes());
         // Without a code of Ditto's it is the device's own word.
-        let own = status.is_client_error() && serde_json::from_str::<Value>(&body).is_ok_and(|body| body["error"].is_null());
-        return Err(if own { Problem::new(status, "facade:device.refused", "the device refuses the message") } else { problem });
+        let own = status.is_client_error()
+            && serde_json::from_str::<Value>(&body).is_ok_and(|body| body["error"].is_null());
+        return Err(if own {
+            Problem::new(status, "facade:device.refused", "the device refuses the message")
+        } else {
+            problem
+        });
     }
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::ACCEPTED) {
         return Ok(reply::empty(status));

@@ -95,7 +95,8 @@ pub async fn start(
     if matches!(settings.auth, settings::FacadeAuth::None(_)) && !settings.listen.ip().is_loopback() {
         return Err(FacadeError::OpenNotLoopback(settings.listen));
     }
-    let tls = tls::client(settings.needs_roots()).map_err(FacadeError::Tls)?;
+    let tls =
+        tls::client(settings.needs_roots(), settings.ditto_ca_file.as_deref()).map_err(FacadeError::Tls)?;
     let http = upstream::http_client(&tls);
     let certificate = settings.tls.as_ref().map(tls::Server::open).transpose().map_err(FacadeError::Tls)?;
     let listen = |cause| FacadeError::Listen { address: settings.listen, cause };

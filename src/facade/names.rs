@@ -59,9 +59,11 @@ const POLICY: [(&str, &str, Shape); 3] = [
     ("entries", "entries", Shape::Value),
     ("imports", "imports", Shape::Value),
 ];
-const COMMAND: [(&str, &str, Shape); 2] = [("subject", "subject", Shape::Value), ("value", "value", Shape::Value)];
+const COMMAND: [(&str, &str, Shape); 2] =
+    [("subject", "subject", Shape::Value), ("value", "value", Shape::Value)];
 /// What Ditto adds: shown, and ignored where a client sends back what it has read.
-const SHOWN: [(&str, &str); 3] = [("revision", "_revision"), ("created", "_created"), ("modified", "_modified")];
+const SHOWN: [(&str, &str); 3] =
+    [("revision", "_revision"), ("created", "_created"), ("modified", "_modified")];
 
 /// The members of a shape that a client names.
 fn members(shape: Shape) -> &'static [(&'static str, &'static str, Shape)] {

@@ -15,7 +15,11 @@ fn names_change_at_the_named_levels_and_nowhere_else() {
         "features": {"policy_id": {"properties": {"desired_properties": 1}, "desiredProperties": {"policy_id": 2}}},
     });
     assert_eq!(to_ditto(&client.to_string(), Shape::Thing).unwrap(), ditto.to_string());
-    assert_eq!(to_ditto(&ditto.to_string(), Shape::Thing).unwrap(), ditto.to_string(), "Ditto's own names are taken too");
+    assert_eq!(
+        to_ditto(&ditto.to_string(), Shape::Thing).unwrap(),
+        ditto.to_string(),
+        "Ditto's own names are taken too"
+    );
     assert_eq!(to_client(&ditto.to_string(), Shape::Thing).unwrap(), client.to_string());
 }
 
@@ -72,7 +76,19 @@ fn a_page_has_its_things_and_where_the_next_begins() {
 
 #[test]
 fn what_is_no_json_is_refused_and_never_panics() {
-    for text in ["", "{", "{\"", "{\"a", "{\"a\\", "{\"a\":", "{\"attributes\":\"", "{\"attributes\":[", "}", "{}x", "\u{feff}{}"] {
+    for text in [
+        "",
+        "{",
+        "{\"",
+        "{\"a",
+        "{\"a\\",
+        "{\"a\":",
+        "{\"attributes\":\"",
+        "{\"attributes\":[",
+        "}",
+        "{}x",
+        "\u{feff}{}",
+    ] {
         for shape in [Shape::Thing, Shape::Things, Shape::Features, Shape::Value] {
             assert!(to_client(text, shape).is_err(), "{text:?} {shape:?}");
         }

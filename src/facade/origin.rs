@@ -14,7 +14,8 @@ fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str
 /// resolves to loopback, which is the `Host` then.
 pub fn is_here(headers: &HeaderMap) -> bool {
     let origin = text(headers, &header::ORIGIN);
-    let origin_is_here = origin.is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| is_local(host)));
+    let origin_is_here =
+        origin.is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| is_local(host)));
     origin_is_here && text(headers, &header::HOST).is_some_and(is_local)
 }
 
@@ -78,7 +79,11 @@ mod tests {
             assert!(check(&Method::GET, &headers, &allowed).is_ok());
             let mut upgrade = headers;
             upgrade.insert(header::UPGRADE, "websocket".parse().unwrap());
-            assert_eq!(check(&Method::GET, &upgrade, &allowed).is_ok(), expected, "upgrade {host} {origin:?}");
+            assert_eq!(
+                check(&Method::GET, &upgrade, &allowed).is_ok(),
+                expected,
+                "upgrade {host} {origin:?}"
+            );
         }
     }
 

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::Facade;
 use super::ask::Ask;
-use super::problem::Problem;
 use super::upstream::Call;
 use crate::twin::desired::Mode;
 use crate::twin::id::ThingId;
@@ -27,14 +26,21 @@ const MARKS_MAX: usize = 4_096;
 
 /// The marks of things lately written, by who wrote: nobody learns of a mark that he may not read.
 #[derive(Default)]
-pub struct Marks(Mutex<HashMap<Key, (Instant, Option<Arc<Mark>>)>>);
+pub struct Marks(Mutex<HashMap<Key, Known>>);
+
+/// A thing's mark as it was last looked at; `None` when nothing manages the thing.
+#[derive(Clone)]
+struct Known {
+    at: Instant,
+    mark: Option<Arc<Mark>>,
+}
 
 type Key = ((HeaderName, HeaderValue), ThingId);
 
 impl Marks {
-    fn get(&self, key: &Key) -> Option<Option<Arc<Mark>>> {
+    fn get(&self, key: &Key) -> Option<Known> {
         let marks = self.0.lock();
-        marks.get(key).filter(|(at, _)| at.elapsed() < MARK_AGE_MAX).map(|(_, mark)| mark.clone())
+        marks.get(key).filter(|known| known.at.elapsed() < MARK_AGE_MAX).cloned()
     }
 
     fn put(&self, key: Key, mark: Option<Arc<Mark>>) {
@@ -42,20 +48,19 @@ impl Marks {
         if marks.len() >= MARKS_MAX {
             marks.clear();
         }
-        marks.insert(key, (Instant::now(), mark));
+        marks.insert(key, Known { at: Instant::now(), mark });
     }
 }
 
 /// `namespace/name` of the resource that owns one of the `written` paths; `None` also where nobody can tell.
 pub async fn of(facade: &Facade, ask: &Ask, id: &ThingId, written: &[Pointer]) -> Option<String> {
     let key = (ask.caller.identity(), id.clone());
-    let mark = match facade.marks.get(&key) {
-        Some(known) => known,
-        None => {
-            let mark = look(facade, ask, id).await.map(Arc::new);
-            facade.marks.put(key, mark.clone());
-            mark
-        }
+    let mark = if let Some(known) = facade.marks.get(&key) {
+        known.mark
+    } else {
+        let mark = look(facade, ask, id).await.map(Arc::new);
+        facade.marks.put(key, mark.clone());
+        mark
     }?;
     written.iter().any(|path| is_owned(&mark, path)).then(|| mark.place())
 }
@@ -76,11 +81,12 @@ fn is_owned(mark: &Mark, written: &Pointer) -> bool {
     }
 }
 
-pub fn shown(mut response: Response, owner: Option<String>) -> Result<Response, Problem> {
+/// The answer with its owner.
+pub fn shown(mut response: Response, owner: Option<String>) -> Response {
     if let Some(value) = owner.and_then(|owner| HeaderValue::from_str(&owner).ok()) {
         response.headers_mut().insert(OWNER, value);
     }
-    Ok(response)
+    response
 }
 
 #[cfg(test)]
@@ -91,8 +97,16 @@ mod tests {
     #[test]
     fn a_path_is_owned_when_the_base_names_it_or_something_below_or_above() {
         let mut mark = Mark {
-            owner: "o".into(), uid: "u".into(), generation: 1, namespace: "plant".into(), name: "pump".into(),
-            origin: Origin::Created, hash: "h".into(), telemetry: None, base: None, labels: None,
+            owner: "o".into(),
+            uid: "u".into(),
+            generation: 1,
+            namespace: "plant".into(),
+            name: "pump".into(),
+            origin: Origin::Created,
+            hash: "h".into(),
+            telemetry: None,
+            base: None,
+            labels: None,
         };
         let rows = [
             ("/attributes/location", true, true),

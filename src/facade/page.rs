@@ -34,9 +34,14 @@ impl Paged {
     pub fn read(query: &Query) -> Result<Self, Problem> {
         let limit = match query.get("limit") {
             None => LIMIT,
-            Some(text) => text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
-                Problem::invalid("facade:limit.invalid", format!("`limit` is a number from 1 to {LIMIT_MAX}"))
-            })?,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)).ok_or_else(|| {
+                    Problem::invalid(
+                        "facade:limit.invalid",
+                        format!("`limit` is a number from 1 to {LIMIT_MAX}"),
+                    )
+                })?
+            }
         };
         let cursor = query.get("cursor").map(str::to_owned);
         let word = |text: &String| {
@@ -44,7 +49,10 @@ impl Paged {
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         };
         if cursor.as_ref().is_some_and(|text| !word(text)) {
-            return Err(Problem::invalid("facade:cursor.invalid", "take the cursor as the page before gave it"));
+            return Err(Problem::invalid(
+                "facade:cursor.invalid",
+                "take the cursor as the page before gave it",
+            ));
         }
         Ok(Self { limit, cursor })
     }
@@ -131,6 +139,9 @@ mod tests {
     #[test]
     fn the_next_page_is_asked_for_as_this_one_was() {
         let query = Query::read("q=eq(attributes/a,%22x%22)&limit=2&cursor=old").unwrap();
-        assert_eq!(next(&query, "new", "/search/things"), "/search/things?q=eq%28attributes%2Fa%2C%22x%22%29&limit=2&cursor=new");
+        assert_eq!(
+            next(&query, "new", "/search/things"),
+            "/search/things?q=eq%28attributes%2Fa%2C%22x%22%29&limit=2&cursor=new"
+        );
     }
 }

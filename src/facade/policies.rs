@@ -28,12 +28,18 @@ pub async fn create(State(facade): State<Arc<Facade>>, mut ask: Ask) -> Result<R
     let (text, tree) = ask.json(Shape::Policy, JSON).await?;
     let call = match tree.get("policy_id").or_else(|| tree.get("policyId")) {
         None => Call::new(Method::POST, &["policies"]),
-        Some(id) => Call::new(Method::PUT, &["policies", policy_id(id.as_str().unwrap_or_default())?.as_str()])
-            .header(header::IF_NONE_MATCH, HeaderValue::from_static("*")),
+        Some(id) => {
+            Call::new(Method::PUT, &["policies", policy_id(id.as_str().unwrap_or_default())?.as_str()])
+                .header(header::IF_NONE_MATCH, HeaderValue::from_static("*"))
+        }
     };
     let answer = match facade.upstream.ask(&ask.caller, &ask.id, call.json(text)).await {
         Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED => {
-            return Err(Problem::new(StatusCode::CONFLICT, "policies:policy.conflict", "the policy exists already"));
+            return Err(Problem::new(
+                StatusCode::CONFLICT,
+                "policies:policy.conflict",
+                "the policy exists already",
+            ));
         }
         answer => answer?,
     };

@@ -42,8 +42,12 @@ impl Problem {
 
     /// 503: Ditto is not there. What exactly went wrong is for the log, not for the caller.
     pub fn unavailable() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "facade:ditto.unavailable", "Ditto does not answer; try again")
-            .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "facade:ditto.unavailable",
+            "Ditto does not answer; try again",
+        )
+        .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     #[must_use]
@@ -62,9 +66,11 @@ impl Problem {
         let detail = brief(detail.trim(), DETAIL_CHARS_MAX);
         match (status.as_u16(), code.as_str()) {
             (401, _) | (400, "jwt:invalid") => Self::unauthorized("Ditto does not take these credentials"),
-            (404, "" | "api.version.notsupported") | (300..=399 | 405 | 407, _) | (..=299, _) => not_ditto(),
+            (404, "" | "api.version.notsupported") | (..=399 | 405 | 407, _) => not_ditto(),
             (413, "") => Self::new(status, "facade:body.toolarge", "larger than Ditto takes"),
-            (414 | 431, "") => Self::new(status, "facade:head.toolarge", "the URL or the headers are too large"),
+            (414 | 431, "") => {
+                Self::new(status, "facade:head.toolarge", "the URL or the headers are too large")
+            }
             (429, _) => {
                 let wait = headers.get(header::RETRY_AFTER).cloned().unwrap_or(HeaderValue::from_static("1"));
                 let code = if code.is_empty() { "too.many.requests".to_owned() } else { code };
@@ -126,7 +132,9 @@ mod tests {
 
     #[test]
     fn s22_only_what_ditto_means_for_its_callers_is_passed_on() {
-        let ditto = |code: &str| json!({"status": 1, "error": code, "message": "m.", "description": "d."}).to_string();
+        let ditto = |code: &str| {
+            json!({"status": 1, "error": code, "message": "m.", "description": "d."}).to_string()
+        };
         let secret = "java.lang.IllegalStateException at mongo-0.internal:27017";
         let rows = [
             (404, ditto("things:thing.notfound"), 404, "things:thing.notfound", "m. d."),
@@ -136,7 +144,13 @@ mod tests {
             (404, secret.to_owned(), 502, "facade:ditto.failed", ""),
             (500, ditto("internalerror"), 502, "facade:ditto.failed", ""),
             (500, secret.to_owned(), 502, "facade:ditto.failed", ""),
-            (503, json!({"error": "ask.error", "message": secret}).to_string(), 503, "facade:ditto.unavailable", ""),
+            (
+                503,
+                json!({"error": "ask.error", "message": secret}).to_string(),
+                503,
+                "facade:ditto.unavailable",
+                "",
+            ),
             (400, secret.to_owned(), 400, "facade:refused", ""),
             (302, String::new(), 502, "facade:ditto.failed", ""),
             (429, String::new(), 429, "too.many.requests", ""),

@@ -17,7 +17,10 @@ fn table() -> Vec<(&'static str, Methods)> {
         ("/livez", get(health::livez)),
         ("/readyz", get(health::readyz)),
         ("/things", get(things::list).post(things::create)),
-        ("/things/{thing_id}", get(things::read).put(things::replace).patch(things::patch).delete(things::delete)),
+        (
+            "/things/{thing_id}",
+            get(things::read).put(things::replace).patch(things::patch).delete(things::delete),
+        ),
         ("/things/{thing_id}/features", get(features::list)),
         (
             "/things/{thing_id}/features/{feature_id}",

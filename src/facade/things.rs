@@ -62,7 +62,8 @@ pub async fn read(
     ask: Ask,
 ) -> Result<Response, Problem> {
     let query = ask.query.only(&["fields"])?;
-    let call = Call::get(&["things", id.as_str()]).query("fields", &page::fields(query)?).conditions(&ask.headers);
+    let call =
+        Call::get(&["things", id.as_str()]).query("fields", &page::fields(query)?).conditions(&ask.headers);
     let answer = facade.upstream.ask(&ask.caller, &ask.id, call).await?;
     reply::of(answer, Shape::Thing, "").await
 }
@@ -79,7 +80,7 @@ pub async fn replace(
     let written = [Pointer::root()];
     let (answer, owner) =
         tokio::join!(put(&facade, &ask, &id, call, (text, &tree)), owner::of(&facade, &ask, &id, &written));
-    owner::shown(reply::of(answer?, Shape::Thing, &location("things", id.as_str())).await?, owner)
+    Ok(owner::shown(reply::of(answer?, Shape::Thing, &location("things", id.as_str())).await?, owner))
 }
 
 /// `PATCH /things/{thing_id}`: RFC 7396. Ditto would make a missing thing; here it is a 404.
@@ -98,8 +99,10 @@ pub async fn patch(
     }
     let tree: Value = serde_json::from_str(&text).unwrap_or_default();
     let written: Vec<Pointer> = leaves(&tree).into_iter().map(|(path, _)| path).collect();
-    let (answer, owner) =
-        tokio::join!(facade.upstream.ask(&ask.caller, &ask.id, call), owner::of(&facade, &ask, &id, &written));
+    let (answer, owner) = tokio::join!(
+        facade.upstream.ask(&ask.caller, &ask.id, call),
+        owner::of(&facade, &ask, &id, &written)
+    );
     match answer {
         Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED && !conditional => {
             // If-None-Match may have failed as well: only a look tells which.
@@ -107,7 +110,7 @@ pub async fn patch(
             facade.upstream.ask(&ask.caller, &ask.id, look).await?;
             Err(problem)
         }
-        answer => owner::shown(reply::of(answer?, Shape::Thing, "").await?, owner),
+        answer => Ok(owner::shown(reply::of(answer?, Shape::Thing, "").await?, owner)),
     }
 }
 
@@ -120,8 +123,10 @@ pub async fn delete(
     ask.query.only(&[])?;
     let look = Call::get(&["things", id.as_str()]).query("fields", "policyId");
     let written = [Pointer::root()];
-    let (policy, owner) =
-        tokio::join!(facade.upstream.ask(&ask.caller, &ask.id, look), owner::of(&facade, &ask, &id, &written));
+    let (policy, owner) = tokio::join!(
+        facade.upstream.ask(&ask.caller, &ask.id, look),
+        owner::of(&facade, &ask, &id, &written)
+    );
     let policy = match policy {
         Ok(answer) => serde_json::from_str::<Value>(&answer.text().await?).unwrap_or_default(),
         // It may be deleted by who may not read it.
@@ -133,7 +138,7 @@ pub async fn delete(
     if let Ok(policy) = policy_id(policy["policyId"].as_str().unwrap_or_default()) {
         super::made::delete_unused(&facade, &ask, &policy, &id).await;
     }
-    owner::shown(reply::of(answer, Shape::Value, "").await?, owner)
+    Ok(owner::shown(reply::of(answer, Shape::Value, "").await?, owner))
 }
 
 /// Writes a whole thing. One that names no policy gets its own when it is new; when a policy of its id is there
@@ -145,7 +150,8 @@ async fn put(
     call: Call,
     (text, tree): (String, &Value),
 ) -> Result<Answer, Problem> {
-    let named = tree.get("policy_id").or_else(|| tree.get("policyId")).is_some_and(|policy| !policy.is_null());
+    let named =
+        tree.get("policy_id").or_else(|| tree.get("policyId")).is_some_and(|policy| !policy.is_null());
     if named {
         return facade.upstream.ask(&ask.caller, &ask.id, call.json(text)).await;
     }

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsAcceptor;
 
 use crate::settings;
@@ -22,17 +22,19 @@ fn provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Certificates as the system believes them. Without `roots` nobody is believed: nothing is asked over TLS then, and
-/// the system's certificates need not be there.
-pub fn client(roots: bool) -> Result<ClientConfig, String> {
+/// Certificates as the system believes them, and those of the CA in `besides`. Without `roots` nobody is believed: nothing
+/// is asked over TLS then, and the system's certificates need not be there.
+pub fn client(roots: bool, besides: Option<&Path>) -> Result<ClientConfig, String> {
     provider();
     let builder = ClientConfig::builder();
     if !roots {
         return Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
     }
+    let extra = besides.map(certificates).transpose()?.unwrap_or_default();
     let hint = "install a CA bundle (Debian: `ca-certificates`) or use http:// URLs";
-    let builder = builder.with_platform_verifier().map_err(|error| format!("{error}; {hint}"))?;
-    Ok(builder.with_no_client_auth())
+    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(builder.crypto_provider()));
+    let verifier = verifier.map_err(|error| format!("{error}; {hint}"))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// The certificate we show, followed through its files.
@@ -94,12 +96,7 @@ impl Server {
 }
 
 fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, String> {
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("cannot read certificates from {}: {error}", certificate.display()))?;
-    if chain.is_empty() {
-        return Err(format!("{} holds no certificate; give PEM, the server's own first", certificate.display()));
-    }
+    let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| format!("cannot read a private key from {}: {error}", key.display()))?;
     let signing = rustls::crypto::ring::sign::any_supported_type(&private)
@@ -111,4 +108,15 @@ fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, String> {
         }
         _ => Ok(certified),
     }
+}
+
+/// At least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("cannot read certificates from {}: {error}", path.display()))?;
+    if chain.is_empty() {
+        return Err(format!("{} holds no certificate; give PEM, the server's own first", path.display()));
+    }
+    Ok(chain)
 }

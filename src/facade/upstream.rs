@@ -133,7 +133,13 @@ pub struct Answer {
 impl Answer {
     /// The body as text.
     pub async fn text(self) -> Result<String, Problem> {
-        let failed = || Problem::new(StatusCode::BAD_GATEWAY, "facade:ditto.failed", "Ditto's answer broke off; try again");
+        let failed = || {
+            Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "facade:ditto.failed",
+                "Ditto's answer broke off; try again",
+            )
+        };
         let body = Limited::new(self.body, ANSWER_BYTES_MAX).collect().await.map_err(|_| failed())?;
         String::from_utf8(Vec::from(body.to_bytes())).map_err(|_| failed())
     }
@@ -192,7 +198,11 @@ impl Upstream {
         headers.insert(name, value);
         headers.insert(CORRELATION_ID, id.clone());
         let uri = Uri::try_from(format!("{}{target}", self.base)).map_err(|_| {
-            Problem::new(StatusCode::URI_TOO_LONG, "facade:url.toolong", "the id or the parameters are too long")
+            Problem::new(
+                StatusCode::URI_TOO_LONG,
+                "facade:url.toolong",
+                "the id or the parameters are too long",
+            )
         })?;
         let verb = verb(&method);
         let mut request = Request::new(Full::new(body));
@@ -270,7 +280,8 @@ mod tests {
         for (id, target) in rows {
             assert_eq!(Call::get(&["things", id]).target, target);
         }
-        let call = Call::get(&["search", "things"]).query("filter", "eq(a,\"x&y=#\")").query("option", "size(1)");
+        let call =
+            Call::get(&["search", "things"]).query("filter", "eq(a,\"x&y=#\")").query("option", "size(1)");
         assert_eq!(call.target, "/search/things?filter=eq(a,%22x%26y%3D%23%22)&option=size(1)");
     }
 }

@@ -103,8 +103,12 @@ fn named(expr: Expr) -> Expr {
 fn ditto_property(property: &Property) -> Property {
     let segments = property.segments();
     let renamed = match segments {
-        [root] => ditto_name(Shape::Thing, root).map(|(name, _)| name).or_else(|| shown_name(root)).map(|n| (0, n)),
-        [root, _, part, ..] if root == "features" => ditto_name(Shape::Feature, part).map(|(name, _)| (2, name)),
+        [root] => {
+            ditto_name(Shape::Thing, root).map(|(name, _)| name).or_else(|| shown_name(root)).map(|n| (0, n))
+        }
+        [root, _, part, ..] if root == "features" => {
+            ditto_name(Shape::Feature, part).map(|(name, _)| (2, name))
+        }
         _ => None,
     };
     let mut segments: Vec<String> = segments.to_vec();
@@ -129,7 +133,8 @@ pub fn sort(text: &str) -> Result<String, Problem> {
             Some('+' | ' ') => ('+', &key[1..]),
             _ => ('+', key),
         };
-        let plain = !path.is_empty() && path.chars().all(|c| c > ' ' && !"()\"\\,".contains(c) && c != '\u{7f}');
+        let plain =
+            !path.is_empty() && path.chars().all(|c| c > ' ' && !"()\"\\,".contains(c) && c != '\u{7f}');
         plain.then(|| format!("{sign}{}", ditto_property(&Property::parse(path))))
     });
     let keys: Option<Vec<String>> = keys.collect();
@@ -148,7 +153,10 @@ mod tests {
             ("attributes/thing_id", Some("attributes/thing_id")),
             ("attributes(policy_id,a/b)", Some("attributes(policy_id,a/b)")),
             ("features/f/desired_properties/x", Some("features/f/desiredProperties/x")),
-            ("features/f(desired_properties,properties/desired_properties)", Some("features/f(desiredProperties,properties/desired_properties)")),
+            (
+                "features/f(desired_properties,properties/desired_properties)",
+                Some("features/f(desiredProperties,properties/desired_properties)"),
+            ),
             ("features(f/desired_properties),policy_id", Some("features(f/desiredProperties),policyId")),
             ("features/*/desired_properties", Some("features/*/desiredProperties")),
             ("_policy", None),
@@ -185,7 +193,10 @@ mod tests {
         let rows = [
             ("thing_id", Some("sort(+thingId)")),
             ("-attributes/a, thing_id", Some("sort(-attributes/a,+thingId)")),
-            ("-features/t/desired_properties/x,+modified", Some("sort(-features/t/desiredProperties/x,+_modified)")),
+            (
+                "-features/t/desired_properties/x,+modified",
+                Some("sort(-features/t/desiredProperties/x,+_modified)"),
+            ),
             ("thing_id),size(200", None),
             ("", None),
             ("-", None),

@@ -41,6 +41,7 @@ pub async fn beside_engine(
         management_listen: dev.management_listen,
         ditto_url: format!("http://{engine}"),
         ditto_ws_url: format!("ws://{engine}/ws/2"),
+        ditto_ca_file: None,
         ditto_timeout: ENGINE_TIMEOUT,
         auth: FacadeAuth::None(Credentials::PreAuthenticated(LOOPBACK_SUBJECT.to_owned())),
         origins: vec![],

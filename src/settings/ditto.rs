@@ -62,7 +62,7 @@ pub(super) fn check(
     trusting: bool,
     mistakes: &mut Mistakes,
 ) -> Ditto {
-    let Place { url, ws_url, timeout } = place(args, mistakes);
+    let Place { url, ws_url, ca_file, timeout } = place(args, around, mistakes);
     let credentials = credentials(args, around, mistakes).unwrap_or_else(|| {
         if !(trusting && url.as_ref().is_none_or(is_loopback)) {
             mistakes.add(
@@ -72,10 +72,6 @@ pub(super) fn check(
         }
         Credentials::PreAuthenticated(LOOPBACK_SUBJECT.to_owned())
     });
-    let ca_file = args.ditto_ca_file.clone().filter(|path| !path.as_os_str().is_empty());
-    if let Some(path) = &ca_file {
-        readable("--ditto-ca-file", path, around, mistakes);
-    }
     Ditto { url: url.as_ref().map_or_else(String::new, text_of), ws_url, credentials, ca_file, timeout }
 }
 
@@ -84,10 +80,11 @@ pub(super) struct Place {
     /// `None` stands for a mistake.
     pub url: Option<Url>,
     pub ws_url: String,
+    pub ca_file: Option<PathBuf>,
     pub timeout: Duration,
 }
 
-pub(super) fn place(args: &DittoArgs, mistakes: &mut Mistakes) -> Place {
+pub(super) fn place(args: &DittoArgs, around: &Surroundings, mistakes: &mut Mistakes) -> Place {
     let timeout = mistakes.or("--ditto-timeout", duration(&args.ditto_timeout), Duration::ZERO);
     let parsed = parse(&args.ditto_url, ["http", "https"], "http://127.0.0.1:8080");
     let url = mistakes.or("--ditto-url", parsed.map(Some), None);
@@ -98,7 +95,11 @@ pub(super) fn place(args: &DittoArgs, mistakes: &mut Mistakes) -> Place {
         }
         None => url.as_ref().map_or_else(String::new, beside),
     };
-    Place { url, ws_url, timeout }
+    let ca_file = args.ditto_ca_file.clone().filter(|path| !path.as_os_str().is_empty());
+    if let Some(path) = &ca_file {
+        readable("--ditto-ca-file", path, around, mistakes);
+    }
+    Place { url, ws_url, ca_file, timeout }
 }
 
 /// One that names a host only means Ditto's own path.
@@ -110,7 +111,11 @@ fn socket_of(url: &Url) -> String {
 }
 
 /// The one kind of credentials that is given, if any; more than one is a mistake.
-pub(super) fn credentials(args: &DittoArgs, around: &Surroundings, mistakes: &mut Mistakes) -> Option<Credentials> {
+pub(super) fn credentials(
+    args: &DittoArgs,
+    around: &Surroundings,
+    mistakes: &mut Mistakes,
+) -> Option<Credentials> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let pre = given(&args.ditto_pre_authenticated);
     let username = given(&args.ditto_username);

@@ -63,7 +63,12 @@ pub struct FacadeArgs {
     pub oidc_name: String,
 
     /// With --auth oidc: the signatures that are taken.
-    #[arg(long, env = "TWINOPS_OIDC_ALGORITHMS", value_name = "LIST", default_value = "RS256,PS256,ES256,EdDSA")]
+    #[arg(
+        long,
+        env = "TWINOPS_OIDC_ALGORITHMS",
+        value_name = "LIST",
+        default_value = "RS256,PS256,ES256,EdDSA"
+    )]
     #[arg(value_delimiter = ',')]
     pub oidc_algorithms: Vec<String>,
 
@@ -122,6 +127,8 @@ pub struct Facade {
     /// Without `/api/2` and without a trailing slash.
     pub ditto_url: String,
     pub ditto_ws_url: String,
+    /// A CA to believe besides those of the system, PEM.
+    pub ditto_ca_file: Option<PathBuf>,
     /// Limit for one call.
     pub ditto_timeout: Duration,
     pub auth: FacadeAuth,
@@ -151,8 +158,12 @@ impl Facade {
 #[derive(Clone, Debug)]
 pub enum FacadeAuth {
     Passthrough,
-    Basic { users: PathBuf },
-    ApiKey { keys: PathBuf },
+    Basic {
+        users: PathBuf,
+    },
+    ApiKey {
+        keys: PathBuf,
+    },
     Oidc(Oidc),
     /// Everybody on this machine, with these credentials.
     None(Credentials),
@@ -176,14 +187,14 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-pub(super) fn check(args: FacadeArgs, around: &Surroundings, mistakes: &mut Mistakes) -> Facade {
+pub(super) fn check(args: &FacadeArgs, around: &Surroundings, mistakes: &mut Mistakes) -> Facade {
     let listen = mistakes.address("--listen", &args.listen);
     let management_listen = mistakes.address("--management-listen", &args.management_listen);
     if listen == management_listen && listen.port() != 0 {
         mistakes.add("--management-listen", format!("{listen} is the API's: give it another port"));
     }
-    let ditto::Place { url, ws_url, timeout } = ditto::place(&args.ditto, mistakes);
-    let auth = auth(&args, url.as_ref(), around, mistakes);
+    let ditto::Place { url, ws_url, ca_file, timeout } = ditto::place(&args.ditto, around, mistakes);
+    let auth = auth(args, url.as_ref(), around, mistakes);
     if matches!(auth, FacadeAuth::None(_)) && !listen.ip().is_loopback() && listen.port() != 0 {
         mistakes.add("--auth", format!("none is for loopback, and {listen} can be reached from outside: choose another mode, or listen on 127.0.0.1"));
     }
@@ -194,16 +205,19 @@ pub(super) fn check(args: FacadeArgs, around: &Surroundings, mistakes: &mut Mist
         management_listen,
         ditto_url: url.as_ref().map_or_else(String::new, ditto::text_of),
         ditto_ws_url: ws_url,
+        ditto_ca_file: ca_file,
         ditto_timeout: timeout,
         auth,
         origins: origins.map(|text| mistakes.or("--cors-origin", origin(text), String::new())).collect(),
         operator_subject: operator
             .map(|text| mistakes.or("--operator-subject", value::subject(text), String::new())),
         devops: devops(around, mistakes),
-        mqtt: args.mqtt_broker_url.as_deref().filter(|text| !text.is_empty()).and_then(|text| {
-            mistakes.or("--mqtt-broker-url", broker(text).map(Some), None)
-        }),
-        tls: tls(&args, around, mistakes),
+        mqtt: args
+            .mqtt_broker_url
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .and_then(|text| mistakes.or("--mqtt-broker-url", broker(text).map(Some), None)),
+        tls: tls(args, around, mistakes),
         drain_delay: match args.drain_delay.as_str() {
             "0" | "0s" => Duration::ZERO,
             text => mistakes.or("--drain-delay", value::duration(text), Duration::ZERO),
@@ -214,7 +228,10 @@ pub(super) fn check(args: FacadeArgs, around: &Surroundings, mistakes: &mut Mist
 fn auth(args: &FacadeArgs, url: Option<&Url>, around: &Surroundings, mistakes: &mut Mistakes) -> FacadeAuth {
     let credentials = ditto::credentials(&args.ditto, around, mistakes);
     if credentials.is_some() && args.auth != Mode::None {
-        mistakes.add("--auth", "callers reach Ditto as themselves: credentials for Ditto only mean something with --auth none");
+        mistakes.add(
+            "--auth",
+            "callers reach Ditto as themselves: credentials for Ditto only mean something with --auth none",
+        );
     }
     let mut file = |flag: &'static str, path: &Option<PathBuf>| {
         match path {
@@ -261,10 +278,16 @@ fn oidc(args: &FacadeArgs, mistakes: &mut Mistakes) -> Oidc {
     }
     let name = &args.oidc_name;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-        mistakes.add("--oidc-name", format!("`{name}` is no name; write letters, digits, `.`, `_` or `-`, e.g. oidc"));
+        mistakes.add(
+            "--oidc-name",
+            format!("`{name}` is no name; write letters, digits, `.`, `_` or `-`, e.g. oidc"),
+        );
     }
     for algorithm in args.oidc_algorithms.iter().filter(|name| !ALGORITHMS.contains(&name.as_str())) {
-        mistakes.add("--oidc-algorithms", format!("`{algorithm}` is not taken; choose of {}", ALGORITHMS.join(", ")));
+        mistakes.add(
+            "--oidc-algorithms",
+            format!("`{algorithm}` is not taken; choose of {}", ALGORITHMS.join(", ")),
+        );
     }
     let clock_skew = mistakes.or("--oidc-clock-skew", value::duration(&args.oidc_clock_skew), Duration::ZERO);
     Oidc { issuer, audience, name: name.clone(), algorithms: args.oidc_algorithms.clone(), clock_skew }
@@ -294,7 +317,8 @@ fn devops(around: &Surroundings, mistakes: &mut Mistakes) -> Option<(String, Sec
     let user = given("DITTO_DEVOPS_USER");
     let (value, file) = (given("DITTO_DEVOPS_PASSWORD"), given("DITTO_DEVOPS_PASSWORD_FILE"));
     if value.is_some() && file.is_some() {
-        mistakes.add("DITTO_DEVOPS_PASSWORD", "given together with DITTO_DEVOPS_PASSWORD_FILE: keep one of them");
+        mistakes
+            .add("DITTO_DEVOPS_PASSWORD", "given together with DITTO_DEVOPS_PASSWORD_FILE: keep one of them");
     }
     let secret = match file {
         Some(path) => {
@@ -307,7 +331,10 @@ fn devops(around: &Surroundings, mistakes: &mut Mistakes) -> Option<(String, Sec
     match (user, secret) {
         (Some(user), Some(secret)) => Some((user, secret)),
         (Some(_), None) => {
-            mistakes.add("DITTO_DEVOPS_USER", "no password: set DITTO_DEVOPS_PASSWORD, or DITTO_DEVOPS_PASSWORD_FILE to a file");
+            mistakes.add(
+                "DITTO_DEVOPS_USER",
+                "no password: set DITTO_DEVOPS_PASSWORD, or DITTO_DEVOPS_PASSWORD_FILE to a file",
+            );
             None
         }
         (None, Some(_)) => {
@@ -323,7 +350,11 @@ fn origin(text: &str) -> Result<String, String> {
     let wrong = || format!("`{text}` is no origin; write e.g. https://app.example or http://localhost:3000");
     let url = Url::parse(text).map_err(|_| wrong())?;
     let own = url.origin().ascii_serialization();
-    if matches!(url.scheme(), "http" | "https") && own == text.trim_end_matches('/') { Ok(own) } else { Err(wrong()) }
+    if matches!(url.scheme(), "http" | "https") && own == text.trim_end_matches('/') {
+        Ok(own)
+    } else {
+        Err(wrong())
+    }
 }
 
 /// `mqtt://host:1883`, `mqtts://host`, `tcp://host`, `host:1883` or `host`.

@@ -29,12 +29,22 @@ fn all_mistakes_of_a_facade_are_named_at_once() {
     let line = "twinops facade --auth oidc --listen x --oidc-issuer http://login.example --oidc-algorithms HS256,ES256 --oidc-name a:b \
                 --cors-origin * --tls-key k --mqtt-broker-url http://x --operator-subject a,b --ditto-pre-authenticated a:b";
     let mistakes = checked(line, &[("DITTO_DEVOPS_PASSWORD", "x")]).unwrap_err();
-    let flags: Vec<&str> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap_or_default()).collect();
+    let flags: Vec<&str> =
+        mistakes.iter().map(|mistake| mistake.split(':').next().unwrap_or_default()).collect();
     assert_eq!(
         flags,
         [
-            "--listen", "--auth", "--oidc-audience", "--oidc-issuer", "--oidc-name", "--oidc-algorithms", "--cors-origin",
-            "--operator-subject", "DITTO_DEVOPS_PASSWORD", "--mqtt-broker-url", "--tls-certificate",
+            "--listen",
+            "--auth",
+            "--oidc-audience",
+            "--oidc-issuer",
+            "--oidc-name",
+            "--oidc-algorithms",
+            "--cors-origin",
+            "--operator-subject",
+            "DITTO_DEVOPS_PASSWORD",
+            "--mqtt-broker-url",
+            "--tls-certificate",
         ],
         "{mistakes:#?}"
     );
@@ -53,12 +63,16 @@ fn a_mode_names_what_it_needs() {
         ("twinops facade --auth basic --users-file users --listen 0.0.0.0:8000", &[]),
         ("twinops facade --auth api-key", &["--api-keys-file"]),
         ("twinops facade --auth oidc", &["--oidc-issuer", "--oidc-audience"]),
-        ("twinops facade --auth oidc --oidc-issuer https://login.example/realms/iot --oidc-audience twins", &[]),
+        (
+            "twinops facade --auth oidc --oidc-issuer https://login.example/realms/iot --oidc-audience twins",
+            &[],
+        ),
         ("twinops facade --listen 127.0.0.1:9090", &["--management-listen"]),
     ];
     for (line, expected) in rows {
         let mistakes = checked(line, &[]).err().unwrap_or_default();
-        let flags: Vec<&str> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap_or_default()).collect();
+        let flags: Vec<&str> =
+            mistakes.iter().map(|mistake| mistake.split(':').next().unwrap_or_default()).collect();
         assert_eq!(flags, *expected, "{line} {mistakes:?}");
     }
 }
@@ -74,13 +88,21 @@ fn the_variables_of_earlier_programs_keep_their_meaning() {
     for (url, ws, expected) in rows {
         let facade = checked(&format!("twinops facade --ditto-url {url} --ditto-ws-url={ws}"), &[]).unwrap();
         assert_eq!(facade.ditto_ws_url, expected, "{url} {ws}");
-        assert!(!facade.ditto_url.ends_with('/') && !facade.ditto_url.contains("api"), "{}", facade.ditto_url);
+        assert!(
+            !facade.ditto_url.ends_with('/') && !facade.ditto_url.contains("api"),
+            "{}",
+            facade.ditto_url
+        );
     }
     let devops = [("DITTO_DEVOPS_USER", "devops"), ("DITTO_DEVOPS_PASSWORD", "s3cret")];
-    let facade = checked("twinops facade --mqtt-broker-url mqtt://mosquitto:1884 --drain-delay 0", &devops).unwrap();
+    let facade =
+        checked("twinops facade --mqtt-broker-url mqtt://mosquitto:1884 --drain-delay 0", &devops).unwrap();
     let (user, password) = facade.devops.as_ref().unwrap();
     assert_eq!((user.as_str(), password.read().unwrap().expose_secret()), ("devops", "s3cret"));
-    assert_eq!((facade.mqtt.clone(), facade.drain_delay), (Some(("mosquitto".to_owned(), 1884)), Duration::ZERO));
+    assert_eq!(
+        (facade.mqtt.clone(), facade.drain_delay),
+        (Some(("mosquitto".to_owned(), 1884)), Duration::ZERO)
+    );
     assert!(!format!("{facade:?}").contains("s3cret"));
 }
 
@@ -103,6 +125,7 @@ fn a_broker_is_named_in_many_ways() {
 
 #[test]
 fn the_table_in_docs_is_what_make_generate_writes() {
-    let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")).expect("docs/settings.md");
+    let kept = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md"))
+        .expect("docs/settings.md");
     assert_eq!(kept, table(), "run `make generate`");
 }

@@ -199,7 +199,7 @@ pub fn check(cli: cli::Cli, around: &Surroundings) -> Result<Settings, Vec<Mista
         cli::Command::Apply(args) => Role::Apply(apply(args, around, &mut mistakes)),
         cli::Command::Operator(args) => Role::Operator(operator(args, around, &mut mistakes)),
         cli::Command::Engine(args) => Role::Engine(engine(args, around, &mut mistakes)),
-        cli::Command::Facade(args) => Role::Facade(Box::new(facade::check(*args, around, &mut mistakes))),
+        cli::Command::Facade(args) => Role::Facade(Box::new(facade::check(&args, around, &mut mistakes))),
         cli::Command::Crds(args) => Role::Crds { out: args.out },
         cli::Command::Openapi { api } => Role::Openapi(api),
         cli::Command::Settings => Role::Settings,
@@ -220,7 +220,10 @@ fn dev(args: cli::DevArgs, mistakes: &mut Mistakes) -> Dev {
         mistakes.add("--facade-listen", format!("{facade_listen} can be reached from outside, and nobody logs in here: run `twinops facade` for others"));
     }
     if [engine_listen, management_listen].contains(&facade_listen) && facade_listen.port() != 0 {
-        mistakes.add("--facade-listen", format!("{facade_listen} is taken by another server here: give it another port"));
+        mistakes.add(
+            "--facade-listen",
+            format!("{facade_listen} is taken by another server here: give it another port"),
+        );
     }
     Dev {
         engine_listen,

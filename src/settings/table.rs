@@ -33,7 +33,8 @@ fn section(page: &mut String, title: &str, command: &Command) -> std::fmt::Resul
 }
 
 fn name(flag: &Arg) -> String {
-    let value = flag.get_value_names().and_then(|names| names.first()).filter(|_| flag.get_action().takes_values());
+    let value =
+        flag.get_value_names().and_then(|names| names.first()).filter(|_| flag.get_action().takes_values());
     let long = flag.get_long().unwrap_or_default();
     value.map_or_else(|| format!("--{long}"), |value| format!("--{long} {value}"))
 }

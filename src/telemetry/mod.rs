@@ -138,7 +138,11 @@ impl Telemetry {
             "What was let go because a limit was reached",
             telemetry.dropped.clone(),
         );
-        registry.register("requests", "Requests to the facade, by route and answer", telemetry.requests.clone());
+        registry.register(
+            "requests",
+            "Requests to the facade, by route and answer",
+            telemetry.requests.clone(),
+        );
         let help = "Time from the head of a request to the head of its answer";
         let duration = telemetry.request_duration.clone();
         registry.register_with_unit("request_duration", help, Unit::Seconds, duration);
@@ -183,7 +187,11 @@ impl Telemetry {
     /// A socket of this kind was opened, or one has ended.
     pub fn socket(&self, kind: &'static str, opened: bool) {
         let sockets = self.sockets.get_or_create(&Kind { kind });
-        if opened { sockets.inc() } else { sockets.dec() };
+        if opened {
+            sockets.inc()
+        } else {
+            sockets.dec()
+        };
     }
 
     /// A verdict changed and was announced.

@@ -78,7 +78,12 @@ pub struct Expected<'e> {
 
 /// The claims of a token signed with `key`. `algorithm` is the token's own word: it must be on the list and belong to
 /// the family of the key, so no public key is ever taken for a secret.
-pub fn verify(token: &str, algorithm: Algorithm, key: &Jwk, expected: &Expected<'_>) -> Result<Claims, Error> {
+pub fn verify(
+    token: &str,
+    algorithm: Algorithm,
+    key: &Jwk,
+    expected: &Expected<'_>,
+) -> Result<Claims, Error> {
     let _already_installed = RING.install_default();
     if !expected.algorithms.contains(&algorithm) {
         return Err(ErrorKind::InvalidAlgorithm.into());

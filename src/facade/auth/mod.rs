@@ -47,7 +47,8 @@ impl Caller {
     fn trusted(subject: &str, expires: Option<SystemTime>) -> Result<Self, Problem> {
         let plain = !subject.is_empty() && subject.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b',');
         let value = HeaderValue::from_str(subject).ok().filter(|_| plain && subject.trim() == subject);
-        let value = value.ok_or_else(|| Problem::unauthorized("the name in these credentials cannot be a subject"))?;
+        let value = value
+            .ok_or_else(|| Problem::unauthorized("the name in these credentials cannot be a subject"))?;
         Ok(Self { name: PRE_AUTHENTICATED, value, subject: Some(subject.to_owned()), expires })
     }
 
@@ -106,9 +107,9 @@ impl Auth {
             Mode::ApiKey(keys) => self.api_key(keys, headers, peer),
             Mode::Oidc(oidc) => oidc.caller(&bearer(headers, token)?).await,
             Mode::Open(caller) if origin::is_here(headers) => Ok(caller.clone()),
-            Mode::Open(_) => {
-                Err(Problem::unauthorized("without credentials only requests to localhost are taken, and not from pages of other sites"))
-            }
+            Mode::Open(_) => Err(Problem::unauthorized(
+                "without credentials only requests to localhost are taken, and not from pages of other sites",
+            )),
         }
     }
 
@@ -148,7 +149,8 @@ fn passthrough(headers: &HeaderMap, token: Option<&str>) -> Result<Caller, Probl
 
 /// The facade's own credentials, for everybody on this machine.
 fn own(credentials: &settings::Credentials) -> Result<Caller, String> {
-    let read = |secret: &settings::Secret| secret.read().map_err(|error| format!("the secret for Ditto: {error}"));
+    let read =
+        |secret: &settings::Secret| secret.read().map_err(|error| format!("the secret for Ditto: {error}"));
     let text = match credentials {
         settings::Credentials::PreAuthenticated(subject) => {
             return Caller::trusted(subject, None).map_err(|problem| problem.detail);
@@ -159,7 +161,8 @@ fn own(credentials: &settings::Credentials) -> Result<Caller, String> {
         }
         settings::Credentials::Bearer(token) => format!("Bearer {}", read(token)?.expose_secret()),
     };
-    let value = HeaderValue::from_str(&text).map_err(|_| "the credentials for Ditto are no header".to_owned())?;
+    let value =
+        HeaderValue::from_str(&text).map_err(|_| "the credentials for Ditto are no header".to_owned())?;
     Ok(Caller::passed(value, None))
 }
 

@@ -64,10 +64,10 @@ impl Oidc {
     /// The key of this id: of those that are known, else of those the provider has now. 503 while none was ever read.
     async fn key(&self, kid: &str) -> Result<Option<Jwk>, Problem> {
         let known = || self.keys.read().clone();
-        if let Some((keys, read_at)) = known() {
-            if let (Some(key), true) = (keys.find(kid), read_at.elapsed() < KEYS_AGE_MAX) {
-                return Ok(Some(key.clone()));
-            }
+        if let Some((keys, read_at)) = known()
+            && let (Some(key), true) = (keys.find(kid), read_at.elapsed() < KEYS_AGE_MAX)
+        {
+            return Ok(Some(key.clone()));
         }
         self.refresh(kid).await;
         match known() {
@@ -94,8 +94,13 @@ impl Oidc {
         asked.push(Instant::now());
         match tokio::time::timeout(DEADLINE, self.fetch()).await {
             Ok(Ok(keys)) => *self.keys.write() = Some((Arc::new(keys), Instant::now())),
-            Ok(Err(error)) => tracing::warn!(issuer = self.settings.issuer, error, "no keys; the earlier ones are used on"),
-            Err(_) => tracing::warn!(issuer = self.settings.issuer, "the issuer does not answer; earlier keys are used on"),
+            Ok(Err(error)) => {
+                tracing::warn!(issuer = self.settings.issuer, error, "no keys; the earlier ones are used on");
+            }
+            Err(_) => tracing::warn!(
+                issuer = self.settings.issuer,
+                "the issuer does not answer; earlier keys are used on"
+            ),
         }
     }
 
@@ -109,7 +114,9 @@ impl Oidc {
         if !uri.starts_with("https://") && issuer.starts_with("https://") {
             return Err("the jwks_uri is not https".to_owned());
         }
-        let Value::Object(mut set) = self.document(uri).await? else { return Err("the keys are no object".to_owned()) };
+        let Value::Object(mut set) = self.document(uri).await? else {
+            return Err("the keys are no object".to_owned());
+        };
         let keys = set.remove("keys").and_then(|keys| keys.as_array().cloned()).unwrap_or_default();
         // One that is not understood, such as of a new kind, must not take the others with it.
         let keys = keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect();
@@ -117,7 +124,8 @@ impl Oidc {
     }
 
     async fn document(&self, uri: &str) -> Result<Value, String> {
-        let request = Request::get(uri).header(header::ACCEPT, "application/json").body(Full::<Bytes>::default());
+        let request =
+            Request::get(uri).header(header::ACCEPT, "application/json").body(Full::<Bytes>::default());
         let request = request.map_err(|error| error.to_string())?;
         let response = self.http.request(request).await.map_err(|error| cause(&error))?;
         if response.status() != StatusCode::OK {

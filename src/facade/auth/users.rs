@@ -55,7 +55,8 @@ fn written(path: &Path) -> Option<SystemTime> {
 }
 
 fn load<T>(path: &Path, read: fn(&str) -> Result<T, String>) -> Result<T, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     read(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -155,9 +156,13 @@ mod tests {
     fn users_are_known_by_the_whole_password() {
         let file = file("# people\nada:secret\r\nbob:x:y\n\n");
         let users = Users::open(file.path()).unwrap();
-        for (user, password, known) in
-            [("ada", "secret", true), ("ada", "secre", false), ("ada", "", false), ("bob", "x:y", true), ("eve", "secret", false)]
-        {
+        for (user, password, known) in [
+            ("ada", "secret", true),
+            ("ada", "secre", false),
+            ("ada", "", false),
+            ("bob", "x:y", true),
+            ("eve", "secret", false),
+        ] {
             assert_eq!(users.know(user, password), known, "{user} {password}");
         }
     }

@@ -97,10 +97,10 @@ async fn from_client(
 ) -> Result<(), End> {
     match frame {
         Some(Ok(Message::Text(text))) => match envelope::from_client(text.as_str()) {
-            Ok(passed) => match ditto.send(passed.into_owned()).await {
-                true => Ok(()),
-                false => Err(End::Close(AGAIN, "Ditto ended the session; connect again")),
-            },
+            Ok(passed) => {
+                let sent = ditto.send(passed.into_owned()).await;
+                sent.then_some(()).ok_or(End::Close(AGAIN, "Ditto ended the session; connect again"))
+            }
             Err(problem) => put(socket, Message::Text(envelope::refusal(&problem).into())).await,
         },
         Some(Ok(Message::Close(_))) | None => Err(End::Gone),

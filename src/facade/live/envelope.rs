@@ -95,7 +95,7 @@ fn with_headers(
         let headers = scan::object(value)?;
         let kept = headers.iter().filter(|(name, value)| keep(&name.to_ascii_lowercase(), value));
         let kept: Vec<String> = kept.map(|(name, value)| format!("{}:{value}", json!(name))).collect();
-        out.push_str(&format!("{{{}}}", kept.join(",")));
+        out.extend(["{", &kept.join(","), "}"]);
     }
     out.push_str(if out.is_empty() { "{}" } else { "}" });
     Ok(out)
@@ -104,10 +104,14 @@ fn with_headers(
 /// `START-SEND-EVENTS?filter=…` and the like.
 fn control(text: &str) -> Result<String, Problem> {
     let wrong = || {
-        Problem::invalid("facade:frame.invalid", "send an envelope, START-SEND-EVENTS, or {\"type\":\"subscribe\"}")
+        Problem::invalid(
+            "facade:frame.invalid",
+            "send an envelope, START-SEND-EVENTS, or {\"type\":\"subscribe\"}",
+        )
     };
     let (name, query) = text.trim().split_once('?').unwrap_or((text.trim(), ""));
-    let kind = name.strip_prefix("START-SEND-").or_else(|| name.strip_prefix("STOP-SEND-")).ok_or_else(wrong)?;
+    let kind =
+        name.strip_prefix("START-SEND-").or_else(|| name.strip_prefix("STOP-SEND-")).ok_or_else(wrong)?;
     if !KINDS.contains(&kind) {
         return Err(wrong());
     }
@@ -121,9 +125,11 @@ fn control(text: &str) -> Result<String, Problem> {
 /// `{"type":"subscribe","filter":"like(thingId,'*')"}` in Ditto's words.
 fn subscription(text: &str) -> Result<String, Problem> {
     let wrong = |detail: String| Problem::invalid("facade:frame.invalid", detail);
-    let asked: Value = serde_json::from_str(text).map_err(|error| wrong(format!("the frame is no JSON: {error}")))?;
+    let asked: Value =
+        serde_json::from_str(text).map_err(|error| wrong(format!("the frame is no JSON: {error}")))?;
     let known = ["type", "filter", "namespace"];
-    let stranger = asked.as_object().and_then(|asked| asked.keys().find(|name| !known.contains(&name.as_str())));
+    let stranger =
+        asked.as_object().and_then(|asked| asked.keys().find(|name| !known.contains(&name.as_str())));
     if let Some(name) = stranger {
         return Err(wrong(format!("`{name}` is not understood; take type, filter and namespace")));
     }
@@ -202,12 +208,21 @@ mod tests {
     #[test]
     fn simple_words_are_understood_too() {
         let rows = [
-            (r#"{"type":"subscribe","filter":"like(thingId,'*')"}"#, "START-SEND-EVENTS?filter=like%28thingId%2C%22%2A%22%29"),
-            (r#"{"type":"subscribe","filter":"like(thing_id,\"*\")","namespace":"a.b"}"#, "START-SEND-EVENTS?filter=like%28thingId%2C%22%2A%22%29&namespaces=a%2Eb"),
+            (
+                r#"{"type":"subscribe","filter":"like(thingId,'*')"}"#,
+                "START-SEND-EVENTS?filter=like%28thingId%2C%22%2A%22%29",
+            ),
+            (
+                r#"{"type":"subscribe","filter":"like(thing_id,\"*\")","namespace":"a.b"}"#,
+                "START-SEND-EVENTS?filter=like%28thingId%2C%22%2A%22%29&namespaces=a%2Eb",
+            ),
             (r#"{"type":"subscribe"}"#, "START-SEND-EVENTS"),
             (r#"{"type":"unsubscribe"}"#, "STOP-SEND-EVENTS"),
             ("START-SEND-MESSAGES", "START-SEND-MESSAGES"),
-            ("START-SEND-EVENTS?filter=eq(a,1)&extraFields=attributes", "START-SEND-EVENTS?filter=eq(a,1)&extraFields=attributes"),
+            (
+                "START-SEND-EVENTS?filter=eq(a,1)&extraFields=attributes",
+                "START-SEND-EVENTS?filter=eq(a,1)&extraFields=attributes",
+            ),
             ("STOP-SEND-LIVE-EVENTS", "STOP-SEND-LIVE-EVENTS"),
         ];
         for (sent, passed) in rows {

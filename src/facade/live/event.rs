@@ -50,7 +50,13 @@ pub fn read(text: &str) -> Option<Event> {
         frame.push_str(",\"value\":");
         frame.push_str(&names::to_client(value, shape).ok()?);
     }
-    frame.push_str(&format!(",\"revision\":{revision},\"timestamp\":{}}}", json!(timestamp)));
+    frame.extend([
+        ",\"revision\":",
+        &revision.to_string(),
+        ",\"timestamp\":",
+        &json!(timestamp).to_string(),
+        "}",
+    ]);
     Some(Event {
         thing_id,
         action,
@@ -104,7 +110,9 @@ impl Event {
             match (Pointer::parse(&self.path), value) {
                 (_, None) => {}
                 (path, Some(Value::Object(whole))) if path.is_root() => {
-                    whole.into_iter().for_each(|(name, value)| seen[name] = value);
+                    for (name, value) in whole {
+                        seen[name] = value;
+                    }
                 }
                 (path, Some(value)) => path.set(&mut seen, value),
             }
@@ -125,7 +133,9 @@ impl Event {
                 ("resource:path", json!(self.path)),
                 ("resource:type", json!("thing")),
             ];
-            words.into_iter().for_each(|(name, value)| seen[name] = value);
+            for (name, value) in words {
+                seen[name] = value;
+            }
             for kind in ["entity", "thing"] {
                 seen[format!("{kind}:id")] = json!(id.as_str());
                 seen[format!("{kind}:namespace")] = json!(id.namespace());
@@ -150,12 +160,30 @@ mod tests {
     #[test]
     fn events_are_told_in_the_names_of_the_facade() {
         let rows = [
-            ("created", "/", r#"{"thingId":"com.example:t-1","policyId":"a:b","features":{"f":{"desiredProperties":{"x":1}}}}"#,
-             json!({"path": "/", "value": {"thing_id": "com.example:t-1", "policy_id": "a:b", "features": {"f": {"desired_properties": {"x": 1}}}}})),
-            ("modified", "/features/f/properties/value", "23.50", json!({"path": "/features/f/properties/value", "value": 23.5})),
-            ("merged", "/features", r#"{"f":{"desiredProperties":{"policyId":null}}}"#,
-             json!({"path": "/features", "value": {"f": {"desired_properties": {"policyId": null}}}})),
-            ("modified", "/features/f/desiredProperties/x", "1", json!({"path": "/features/f/desired_properties/x", "value": 1})),
+            (
+                "created",
+                "/",
+                r#"{"thingId":"com.example:t-1","policyId":"a:b","features":{"f":{"desiredProperties":{"x":1}}}}"#,
+                json!({"path": "/", "value": {"thing_id": "com.example:t-1", "policy_id": "a:b", "features": {"f": {"desired_properties": {"x": 1}}}}}),
+            ),
+            (
+                "modified",
+                "/features/f/properties/value",
+                "23.50",
+                json!({"path": "/features/f/properties/value", "value": 23.5}),
+            ),
+            (
+                "merged",
+                "/features",
+                r#"{"f":{"desiredProperties":{"policyId":null}}}"#,
+                json!({"path": "/features", "value": {"f": {"desired_properties": {"policyId": null}}}}),
+            ),
+            (
+                "modified",
+                "/features/f/desiredProperties/x",
+                "1",
+                json!({"path": "/features/f/desired_properties/x", "value": 1}),
+            ),
             ("modified", "/policyId", r#""a:b""#, json!({"path": "/policy_id", "value": "a:b"})),
             ("deleted", "/attributes/policyId", "", json!({"path": "/attributes/policyId"})),
         ];
@@ -165,7 +193,10 @@ mod tests {
             let words = told.as_object_mut().unwrap();
             assert_eq!(words.remove("type"), Some(json!(format!("thing.{action}"))));
             assert_eq!(words.remove("thing_id"), Some(json!("com.example:t-1")));
-            assert_eq!((words.remove("revision"), words.remove("timestamp")), (Some(json!(7)), Some(json!("2026-01-01T00:00:00Z"))));
+            assert_eq!(
+                (words.remove("revision"), words.remove("timestamp")),
+                (Some(json!(7)), Some(json!("2026-01-01T00:00:00Z")))
+            );
             assert_eq!(told, expected);
             assert!(!event.frame.contains("nginx:other"), "who caused it stays untold");
             assert_eq!(event.sse, format!("data: {}\n\n", event.frame).as_bytes());
@@ -174,7 +205,13 @@ mod tests {
 
     #[test]
     fn what_is_no_event_of_a_thing_is_not_told() {
-        for text in ["", "START-SEND-EVENTS:ACK", "{}", r#"{"topic":"a/b/things/twin/errors","path":"/"}"#, r#"{"topic":"a/b/things/live/events/created","path":"/"}"#] {
+        for text in [
+            "",
+            "START-SEND-EVENTS:ACK",
+            "{}",
+            r#"{"topic":"a/b/things/twin/errors","path":"/"}"#,
+            r#"{"topic":"a/b/things/live/events/created","path":"/"}"#,
+        ] {
             assert!(read(text).is_none(), "{text}");
         }
     }

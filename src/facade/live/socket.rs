@@ -56,7 +56,8 @@ impl Dial {
         match tokio::time::timeout(CONNECT_DEADLINE, self.try_connect(caller, id)).await {
             Ok(Ok(socket)) => Ok(socket),
             Ok(Err(Error::Http(response))) => {
-                let status = StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+                let status =
+                    StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
                 if status.is_server_error() || matches!(status.as_u16(), 404 | 300..=399 | 200..=299) {
                     return Err(unreached(format!("it answers the upgrade with {status}")));
                 }
@@ -95,7 +96,10 @@ impl Dial {
 
     /// Ditto's documentation shows the gateway's port from outside its own compose file, where no socket answers.
     fn hint(&self, why: &str) -> String {
-        format!("{}: {why}; set --ditto-ws-url (DITTO_WS_URL) to where Ditto answers, e.g. {} or ws://HOST:8080/ws/2", self.url, self.usual)
+        format!(
+            "{}: {why}; set --ditto-ws-url (DITTO_WS_URL) to where Ditto answers, e.g. {} or ws://HOST:8080/ws/2",
+            self.url, self.usual
+        )
     }
 }
 
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_socket_that_does_not_answer_says_where_the_usual_one_is() {
-        let tls = super::super::super::tls::client(false).unwrap();
+        let tls = super::super::super::tls::client(false, None).unwrap();
         let dial = Dial::new("ws://ditto:8081/ws/2", "http://ditto:8080", &tls);
         let hint = dial.hint("connection refused");
         assert!(hint.contains("ws://ditto:8081/ws/2") && hint.contains("ws://ditto:8080/ws/2"), "{hint}");

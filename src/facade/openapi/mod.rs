@@ -63,7 +63,8 @@ fn described(operation: &Operation) -> Value {
         described["parameters"] = operation.takes.iter().map(|name| parameter(name)).collect();
     }
     if let Some(schema) = operation.body {
-        let kind = if operation.method == "patch" { "application/merge-patch+json" } else { "application/json" };
+        let kind =
+            if operation.method == "patch" { "application/merge-patch+json" } else { "application/json" };
         described["requestBody"] = json!({"required": true, "content": content(kind, schema)});
     }
     if operation.tag == OPEN {

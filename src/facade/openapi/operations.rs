@@ -43,7 +43,12 @@ pub const OPERATIONS: [Operation; 26] = [
         body: Some("NewThing"),
         answers: &[(201, "Thing")],
         refusals: &[403, 404, 409, 413, 415],
-        ..operation("/things/", "post", "Things", "Make a thing; without `policy_id` it gets a policy of its own")
+        ..operation(
+            "/things/",
+            "post",
+            "Things",
+            "Make a thing; without `policy_id` it gets a policy of its own",
+        )
     },
     Operation {
         takes: &["fields", "If-None-Match"],
@@ -63,13 +68,23 @@ pub const OPERATIONS: [Operation; 26] = [
         body: Some("ThingPatch"),
         answers: &[(204, "")],
         refusals: WRITE,
-        ..operation("/things/{thing_id}", "patch", "Things", "Change parts of a thing (RFC 7396); null removes")
+        ..operation(
+            "/things/{thing_id}",
+            "patch",
+            "Things",
+            "Change parts of a thing (RFC 7396); null removes",
+        )
     },
     Operation {
         takes: CONDITIONS,
         answers: &[(204, "")],
         refusals: &[403, 404, 412],
-        ..operation("/things/{thing_id}", "delete", "Things", "Delete a thing, and the policy that was made with it")
+        ..operation(
+            "/things/{thing_id}",
+            "delete",
+            "Things",
+            "Delete a thing, and the policy that was made with it",
+        )
     },
     Operation {
         takes: &["If-None-Match"],
@@ -100,7 +115,12 @@ pub const OPERATIONS: [Operation; 26] = [
         body: Some("FeaturePatch"),
         answers: &[(204, "")],
         refusals: WRITE,
-        ..operation("/things/{thing_id}/features/{feature_id}", "patch", "Features", "Change parts of a feature (RFC 7396)")
+        ..operation(
+            "/things/{thing_id}/features/{feature_id}",
+            "patch",
+            "Features",
+            "Change parts of a feature (RFC 7396)",
+        )
     },
     Operation {
         takes: CONDITIONS,
@@ -113,20 +133,35 @@ pub const OPERATIONS: [Operation; 26] = [
         body: Some("Anything"),
         answers: &[(200, "Anything"), (202, ""), (204, "")],
         refusals: &[403, 404, 408, 413, 415],
-        ..operation("/things/{thing_id}/messages/{subject}", "post", "Messages", "Send a message to a thing; its device answers")
+        ..operation(
+            "/things/{thing_id}/messages/{subject}",
+            "post",
+            "Messages",
+            "Send a message to a thing; its device answers",
+        )
     },
     Operation {
         takes: &["timeout"],
         body: Some("Command"),
         answers: &[(200, "Anything"), (202, ""), (204, "")],
         refusals: &[403, 404, 408, 413, 415],
-        ..operation("/things/{thing_id}/commands", "post", "Messages", "Send a command, which the bridge brings to the device")
+        ..operation(
+            "/things/{thing_id}/commands",
+            "post",
+            "Messages",
+            "Send a command, which the bridge brings to the device",
+        )
     },
     Operation {
         takes: &["limit", "cursor"],
         answers: &[(200, "PolicyPage")],
         refusals: LISTED,
-        ..operation("/policies/", "get", "Policies", "The policies of the things you may see, a page at a time")
+        ..operation(
+            "/policies/",
+            "get",
+            "Policies",
+            "The policies of the things you may see, a page at a time",
+        )
     },
     Operation {
         body: Some("NewPolicy"),
@@ -175,7 +210,12 @@ pub const OPERATIONS: [Operation; 26] = [
         takes: &["thing_id", "namespace", "filter", "access_token"],
         answers: &[(101, "")],
         refusals: &[403, 426],
-        ..operation("/ws/events", "get", "Live", "Changes over a WebSocket; every text frame is an event or a gap")
+        ..operation(
+            "/ws/events",
+            "get",
+            "Live",
+            "Changes over a WebSocket; every text frame is an event or a gap",
+        )
     },
     Operation {
         takes: &["access_token"],
@@ -199,4 +239,3 @@ pub const OPERATIONS: [Operation; 26] = [
         ..operation("/readyz", "get", "Health", "Whether this process takes requests")
     },
 ];
-

@@ -14,19 +14,32 @@ pub fn parameter(name: &str) -> Value {
             json!(25),
         ),
         "cursor" => ("query", text(), "the `cursor` of the page before", Value::Null),
-        "fields" => ("query", text(), "what to show of each thing", json!("thing_id,attributes(location),revision")),
+        "fields" => {
+            ("query", text(), "what to show of each thing", json!("thing_id,attributes(location),revision"))
+        }
         "namespace" => ("query", text(), "one or more namespaces, parted by commas", json!("com.example")),
-        "q" => ("query", text(), "a filter in RQL; without it all", json!("eq(attributes/location,\"warehouse-1\")")),
-        "filter" => ("query", text(), "a filter of events in RQL", json!("like(resource:path,\"/features/*\")")),
+        "q" => (
+            "query",
+            text(),
+            "a filter in RQL; without it all",
+            json!("eq(attributes/location,\"warehouse-1\")"),
+        ),
+        "filter" => {
+            ("query", text(), "a filter of events in RQL", json!("like(resource:path,\"/features/*\")"))
+        }
         "sort" => ("query", text(), "an order; `-` turns it round", json!("-modified,thing_id")),
-        "replace" => ("query", json!({"type": "boolean", "default": false}), "replace the whole feature", json!(false)),
+        "replace" => {
+            ("query", json!({"type": "boolean", "default": false}), "replace the whole feature", json!(false))
+        }
         "timeout" => (
             "query",
             json!({"type": "integer", "minimum": 0, "maximum": 60, "default": 10}),
             "seconds to wait for the device's answer; 0 waits for none",
             json!(0),
         ),
-        "access_token" => ("query", text(), "the bearer token, for browsers, which can set no header here", Value::Null),
+        "access_token" => {
+            ("query", text(), "the bearer token, for browsers, which can set no header here", Value::Null)
+        }
         "If-Match" => ("header", text(), "only when the entity tag is one of these", Value::Null),
         _ => ("header", text(), "only when the entity tag is none of these", Value::Null),
     };
@@ -68,7 +81,7 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn closed(properties: Value, required: &[&str]) -> Value {
+fn closed(properties: &Value, required: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
@@ -76,7 +89,8 @@ fn thing(with_id: bool, null: bool) -> Value {
     let or_null = |kind: &str| if null { json!({"type": [kind, "null"]}) } else { json!({"type": kind}) };
     let feature = reference(if null { "FeaturePatch" } else { "Feature" });
     let mut features = or_null("object");
-    features["additionalProperties"] = if null { json!({"anyOf": [feature, {"type": "null"}]}) } else { feature };
+    features["additionalProperties"] =
+        if null { json!({"anyOf": [feature, {"type": "null"}]}) } else { feature };
     let mut properties = json!({
         "policy_id": id(),
         "definition": {"type": ["string", "null"]},
@@ -100,7 +114,7 @@ fn feature(null: bool) -> Value {
     let kind = if null { json!(["object", "null"]) } else { json!("object") };
     let definition = if null { json!(["array", "null"]) } else { json!("array") };
     closed(
-        json!({
+        &json!({
             "definition": {"type": definition, "items": {"type": "string"}, "minItems": 1},
             "properties": {"type": kind},
             "desired_properties": {"type": kind},
@@ -126,10 +140,10 @@ fn page(items: &Value) -> Value {
         "cursor": {"type": "string", "description": "where the next page begins; missing on the last"},
         "next": {"type": "string", "description": "the address of the next page"},
     });
-    closed(properties, &["items"])
+    closed(&properties, &["items"])
 }
 
-fn with_example(mut schema: Value, example: Value) -> Value {
+fn with_example(mut schema: Value, example: &Value) -> Value {
     schema["examples"] = json!([example]);
     schema
 }
@@ -137,7 +151,8 @@ fn with_example(mut schema: Value, example: Value) -> Value {
 /// All named schemas.
 pub fn schemas() -> Value {
     let properties = json!({"value": 22.5, "unit": "celsius"});
-    let attributes = json!({"type": "temperature-sensor", "location": "warehouse-1", "manufacturer": "Example Corp"});
+    let attributes =
+        json!({"type": "temperature-sensor", "location": "warehouse-1", "manufacturer": "Example Corp"});
     let features = json!({"temperature": {"properties": properties}});
     let all = json!({"grant": ["READ", "WRITE"], "revoke": []});
     let entries = json!({"owner": {
@@ -146,24 +161,65 @@ pub fn schemas() -> Value {
     }});
     let up = json!({"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]});
     let named = [
-        ("NewThing", with_example(closed(thing(true, false), &["thing_id"]), json!({"thing_id": THING_ID, "attributes": attributes, "features": features}))),
-        ("ThingBody", with_example(closed(shown(thing(true, false)), &[]), json!({"attributes": attributes, "features": features}))),
-        ("ThingPatch", with_example(closed(thing(true, true), &[]), json!({"attributes": {"location": "warehouse-2"}}))),
-        ("Thing", closed(shown(thing(true, false)), &[])),
+        (
+            "NewThing",
+            with_example(
+                closed(&thing(true, false), &["thing_id"]),
+                json!({"thing_id": THING_ID, "attributes": attributes, "features": features}),
+            ),
+        ),
+        (
+            "ThingBody",
+            with_example(
+                closed(&shown(thing(true, false)), &[]),
+                json!({"attributes": attributes, "features": features}),
+            ),
+        ),
+        (
+            "ThingPatch",
+            with_example(closed(&thing(true, true), &[]), json!({"attributes": {"location": "warehouse-2"}})),
+        ),
+        ("Thing", closed(&shown(thing(true, false)), &[])),
         ("ThingPage", page(&reference("Thing"))),
         ("Features", json!({"type": "object", "additionalProperties": reference("Feature")})),
         ("Feature", with_example(feature(false), json!({"properties": {"value": 24.0, "unit": "celsius"}}))),
         ("FeaturePatch", with_example(feature(true), json!({"properties": {"value": 25.0}}))),
-        ("NewPolicy", with_example(closed(policy(true), &["entries"]), json!({"policy_id": "com.example:sensors", "entries": entries}))),
-        ("PolicyBody", with_example(closed(shown(policy(true)), &["entries"]), json!({"entries": entries}))),
-        ("Policy", closed(shown(policy(true)), &[])),
-        ("PolicyPage", page(&closed(json!({"policy_id": id()}), &["policy_id"]))),
-        ("Command", with_example(closed(json!({"subject": key(), "value": {}}), &["subject"]), json!({"subject": "restart", "value": {"delay": 5}}))),
+        (
+            "NewPolicy",
+            with_example(
+                closed(&policy(true), &["entries"]),
+                json!({"policy_id": "com.example:sensors", "entries": entries}),
+            ),
+        ),
+        ("PolicyBody", with_example(closed(&shown(policy(true)), &["entries"]), json!({"entries": entries}))),
+        ("Policy", closed(&shown(policy(true)), &[])),
+        ("PolicyPage", page(&closed(&json!({"policy_id": id()}), &["policy_id"]))),
+        (
+            "Command",
+            with_example(
+                closed(&json!({"subject": key(), "value": {}}), &["subject"]),
+                json!({"subject": "restart", "value": {"delay": 5}}),
+            ),
+        ),
         ("Anything", with_example(json!({}), json!({"delay": 5}))),
-        ("Count", closed(json!({"count": {"type": "integer"}}), &["count"])),
-        ("EventStream", with_example(text(), json!("data: {\"type\":\"thing.modified\",\"thing_id\":\"com.example:temperature-sensor-01\",\"path\":\"/features/temperature/properties/value\",\"value\":23,\"revision\":7,\"timestamp\":\"2026-01-01T00:00:00Z\"}\n\n"))),
+        ("Count", closed(&json!({"count": {"type": "integer"}}), &["count"])),
+        (
+            "EventStream",
+            with_example(
+                text(),
+                json!(
+                    "data: {\"type\":\"thing.modified\",\"thing_id\":\"com.example:temperature-sensor-01\",\"path\":\"/features/temperature/properties/value\",\"value\":23,\"revision\":7,\"timestamp\":\"2026-01-01T00:00:00Z\"}\n\n"
+                ),
+            ),
+        ),
         ("Up", up.clone()),
-        ("Health", closed(json!({"status": {"enum": ["UP", "DOWN"]}, "version": text(), "ditto": up, "mqtt": up}), &["status", "version", "ditto", "mqtt"])),
+        (
+            "Health",
+            closed(
+                &json!({"status": {"enum": ["UP", "DOWN"]}, "version": text(), "ditto": up, "mqtt": up}),
+                &["status", "version", "ditto", "mqtt"],
+            ),
+        ),
         ("Problem", problem()),
     ];
     Value::Object(named.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect::<Map<_, _>>())
@@ -181,7 +237,10 @@ fn problem() -> Value {
         "code": {"type": "string", "description": "Ditto's error code, or the facade's own"},
         "correlation_id": {"type": "string", "description": "the id under which Ditto and the logs know the request"},
     });
-    with_example(closed(properties, &["type", "title", "status", "detail", "code", "correlation_id"]), example)
+    with_example(
+        closed(&properties, &["type", "title", "status", "detail", "code", "correlation_id"]),
+        example,
+    )
 }
 
 /// What a status says.

@@ -59,13 +59,20 @@ impl Issuer {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let served: Arc<Mutex<Value>> = Arc::default();
         let asked: Arc<Mutex<usize>> = Arc::default();
-        let (document, shown, count) = (json!({"issuer": url, "jwks_uri": format!("{url}/keys")}), Arc::clone(&served), Arc::clone(&asked));
+        let (document, shown, count) = (
+            json!({"issuer": url, "jwks_uri": format!("{url}/keys")}),
+            Arc::clone(&served),
+            Arc::clone(&asked),
+        );
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(async move || document.to_string()))
-            .route("/keys", get(async move || {
-                *count.lock() += 1;
-                shown.lock().to_string()
-            }));
+            .route(
+                "/keys",
+                get(async move || {
+                    *count.lock() += 1;
+                    shown.lock().to_string()
+                }),
+            );
         let task = runtime.spawn(async move { drop(axum::serve(listener, router).await) });
         let issuer = Self { url, keys: served, asked, task, _runtime: runtime };
         issuer.serve(keys);
@@ -143,7 +150,10 @@ fn s15_a_token_is_what_its_issuer_signed_for_us_and_now_or_nothing() {
         ("no algorithm, a known key", none_kid),
         ("a public key as a secret", hmac),
         ("another algorithm of the header", key.signed(&json!({"alg": "RS256", "kid": "k-1"}), &claims())),
-        ("an algorithm that is not on the list", key.signed(&json!({"alg": "PS512", "kid": "k-1"}), &claims())),
+        (
+            "an algorithm that is not on the list",
+            key.signed(&json!({"alg": "PS512", "kid": "k-1"}), &claims()),
+        ),
         ("signed by somebody else", other.token(&claims())),
         ("changed after it was signed", forged),
         ("ended", key.token(&with(claims(), "exp", json!(now() - 60)))),
@@ -197,7 +207,8 @@ fn an_issuer_that_was_never_reached_is_no_fault_of_the_caller() {
 #[test]
 fn a_key_is_known_by_its_hash() {
     let keys = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(keys.path(), "ci:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\n").unwrap();
+    std::fs::write(keys.path(), "ci:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\n")
+        .unwrap();
     let recorder = Recorder::answering(200, "{}");
     let facade = Facade::with(settings(&recorder.base, FacadeAuth::ApiKey { keys: keys.path().to_owned() }));
     let asked = |headers: &[(&str, &str)]| facade.ask("GET", PATH, headers, None).status;
@@ -205,7 +216,10 @@ fn a_key_is_known_by_its_hash() {
     let seen = recorder.seen();
     assert_eq!(seen[0].headers["x-ditto-pre-authenticated"], "api-key:ci");
     assert!(!seen[0].headers.contains_key("x-api-key"));
-    assert_eq!((asked(&[("x-api-key", "Secret")]), asked(&[]), asked(&[("authorization", "Basic x")])), (401, 401, 401));
+    assert_eq!(
+        (asked(&[("x-api-key", "Secret")]), asked(&[]), asked(&[("authorization", "Basic x")])),
+        (401, 401, 401)
+    );
 }
 
 #[test]
@@ -235,8 +249,12 @@ fn without_credentials_only_this_machine_is_served() {
 #[test]
 fn without_credentials_nobody_outside_this_machine_is_served() {
     let auth = FacadeAuth::None(twinops::settings::Credentials::PreAuthenticated("nginx:ditto".to_owned()));
-    let settings = twinops::settings::Facade { listen: ([0, 0, 0, 0], 0).into(), ..settings("http://127.0.0.1:9", auth) };
-    let started = super::runtime().block_on(twinops::facade::start(settings, Default::default(), Default::default()));
+    let settings = twinops::settings::Facade {
+        listen: ([0, 0, 0, 0], 0).into(),
+        ..settings("http://127.0.0.1:9", auth)
+    };
+    let started =
+        super::runtime().block_on(twinops::facade::start(settings, Default::default(), Default::default()));
     let error = started.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("--auth") && error.contains("0.0.0.0"), "{error}");
 }

@@ -31,7 +31,13 @@ impl<'r> Page<'r> {
         let program = found.expect("no Chromium: install it with `apt-get install chromium`");
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new(program);
-        command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+        command.args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]);
         command.args(["--remote-debugging-port=0", "--window-size=1200,1000"]);
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
         let browser = Child::start("chromium", &command, profile.path()).expect("Chromium starts");
@@ -46,8 +52,10 @@ impl<'r> Page<'r> {
             let page = pages.as_array()?.iter().find(|page| page["type"] == "page")?;
             page["webSocketDebuggerUrl"].as_str().map(str::to_owned)
         });
-        let (socket, _) = runtime.block_on(tokio_tungstenite::connect_async(&target)).expect("Chromium speaks");
-        let mut page = Self { runtime, socket, sent: 0, errors: vec![], _browser: browser, _profile: profile };
+        let (socket, _) =
+            runtime.block_on(tokio_tungstenite::connect_async(&target)).expect("Chromium speaks");
+        let mut page =
+            Self { runtime, socket, sent: 0, errors: vec![], _browser: browser, _profile: profile };
         for domain in ["Page", "Runtime", "Log"] {
             page.call(&format!("{domain}.enable"), &json!({}));
         }
@@ -63,8 +71,13 @@ impl<'r> Page<'r> {
             self.socket.send(Message::text(text)).await.expect("Chromium listens");
             loop {
                 let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await;
-                let frame = frame.unwrap_or_else(|_| panic!("{method}: no answer")).expect("a frame").expect("a frame");
-                let Ok(said) = serde_json::from_str::<Value>(frame.to_text().unwrap_or_default()) else { continue };
+                let frame = frame
+                    .unwrap_or_else(|_| panic!("{method}: no answer"))
+                    .expect("a frame")
+                    .expect("a frame");
+                let Ok(said) = serde_json::from_str::<Value>(frame.to_text().unwrap_or_default()) else {
+                    continue;
+                };
                 match said["method"].as_str() {
                     Some("Runtime.exceptionThrown") => self.errors.push(said["params"].to_string()),
                     Some("Log.entryAdded") if said["params"]["entry"]["source"] == "security" => {
@@ -93,7 +106,8 @@ impl<'r> Page<'r> {
         let taken = self.call("Page.captureScreenshot", &json!({"format": "png"}));
         let text = taken["data"].as_str().unwrap_or_default();
         let picture = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
-        std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/docs.png"), &picture).expect("target/tmp is there");
+        std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/docs.png"), &picture)
+            .expect("target/tmp is there");
         picture
     }
 

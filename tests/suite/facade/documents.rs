@@ -19,7 +19,10 @@ fn the_document_in_docs_is_what_make_generate_writes() {
 fn every_listed_method_is_answered_and_every_other_is_refused() {
     let facade = Facade::open();
     for (path, item) in document()["paths"].as_object().expect("paths") {
-        let target = path.replace("{thing_id}", "openapi:t").replace("{policy_id}", "openapi:t").replace(['{', '}'], "");
+        let target = path
+            .replace("{thing_id}", "openapi:t")
+            .replace("{policy_id}", "openapi:t")
+            .replace(['{', '}'], "");
         for method in ["GET", "PUT", "POST", "PATCH", "DELETE"] {
             let listed = item.get(method.to_ascii_lowercase());
             let body = matches!(method, "PUT" | "POST" | "PATCH").then_some("[");
@@ -29,7 +32,11 @@ fn every_listed_method_is_answered_and_every_other_is_refused() {
             let reply = facade.ask(method, &target, &[], body);
             assert_eq!(reply.status != 405, listed.is_some(), "{method} {target}: {reply:?}");
             if let Some(operation) = listed {
-                assert!(operation["responses"].get(reply.status.to_string()).is_some(), "{method} {target}: {}", reply.status);
+                assert!(
+                    operation["responses"].get(reply.status.to_string()).is_some(),
+                    "{method} {target}: {}",
+                    reply.status
+                );
             }
         }
     }
@@ -59,7 +66,9 @@ fn a_browser_tries_a_route_from_the_page() {
     page.run(&format!("{create}.open = true; {create}.querySelector('button.try').click()"));
     page.until(&format!("{create}.querySelector('.status')?.textContent.startsWith('201')"));
     let read = "document.getElementById('get-things-thing-id')";
-    page.run(&format!("{read}.open = true; {read}.querySelector('button.try').click(); {read}.scrollIntoView()"));
+    page.run(&format!(
+        "{read}.open = true; {read}.querySelector('button.try').click(); {read}.scrollIntoView()"
+    ));
     page.until(&format!("{read}.querySelector('.body')?.textContent.includes('warehouse-1')"));
     assert_eq!(page.run(&format!("{read}.querySelector('.status').textContent")), json!("200 OK"));
     let picture = page.screenshot();

@@ -21,7 +21,8 @@ use crate::contract::engine::Engine;
 struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 async fn connect(facade: &Facade, path: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
-    let mut request = format!("{}{path}", facade.base.replacen("http", "ws", 1)).into_client_request().unwrap();
+    let mut request =
+        format!("{}{path}", facade.base.replacen("http", "ws", 1)).into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
@@ -71,7 +72,8 @@ fn events_come_over_a_socket_in_the_names_of_the_facade() {
     let facade = Facade::open();
     make(&facade, "com.live:a");
     make(&facade, "com.live:b");
-    let mut all = facade.runtime.block_on(connect(&facade, "/ws/events?namespace=com.live", &[])).ok().unwrap();
+    let mut all =
+        facade.runtime.block_on(connect(&facade, "/ws/events?namespace=com.live", &[])).ok().unwrap();
     let path = "/ws/events/?thing_id=com.live:b&filter=gt(features/f/properties/v,1)";
     let mut some = facade.runtime.block_on(connect(&facade, path, &[])).ok().unwrap();
     write(&facade, "com.live:a", 1);
@@ -81,7 +83,13 @@ fn events_come_over_a_socket_in_the_names_of_the_facade() {
         let first = all.next().await.unwrap();
         assert_eq!(
             (&first["type"], &first["thing_id"], &first["path"], &first["value"], &first["revision"]),
-            (&json!("thing.modified"), &json!("com.live:a"), &json!("/features/f/properties"), &json!({"v": 1}), &json!(2))
+            (
+                &json!("thing.modified"),
+                &json!("com.live:a"),
+                &json!("/features/f/properties"),
+                &json!({"v": 1}),
+                &json!(2)
+            )
         );
         for value in [1, 2] {
             assert_eq!(all.next().await.unwrap()["value"], json!({"v": value}));
@@ -105,7 +113,8 @@ async fn stream(facade: &Facade, path: &str, headers: &[(&str, &str)]) -> reqwes
 async fn until(response: &mut reqwest::Response, found: impl Fn(&Value) -> bool) -> Value {
     let mut text = String::new();
     loop {
-        let chunk = tokio::time::timeout(PATIENCE, response.chunk()).await.expect("in time").unwrap().expect("more");
+        let chunk =
+            tokio::time::timeout(PATIENCE, response.chunk()).await.expect("in time").unwrap().expect("more");
         text.push_str(std::str::from_utf8(&chunk).unwrap());
         while let Some(end) = text.find("\n\n") {
             let event: String = text.drain(..end + 2).collect();
@@ -135,8 +144,10 @@ fn the_same_events_come_as_a_stream() {
 fn s17_nobody_hears_of_what_he_may_not_read() {
     let facade = Facade::basic();
     let (ada, bob) = (login("ada"), login("bob"));
-    let mut hers = facade.runtime.block_on(connect(&facade, "/ws/events", &[("authorization", &ada)])).ok().unwrap();
-    let mut his = facade.runtime.block_on(connect(&facade, "/ws/events", &[("authorization", &bob)])).ok().unwrap();
+    let mut hers =
+        facade.runtime.block_on(connect(&facade, "/ws/events", &[("authorization", &ada)])).ok().unwrap();
+    let mut his =
+        facade.runtime.block_on(connect(&facade, "/ws/events", &[("authorization", &bob)])).ok().unwrap();
     for user in ["ada", "bob"] {
         let thing = json!({"thing_id": format!("com.hear:{user}")}).to_string();
         assert_eq!(facade.by(user, "POST", "/things/", Some(&thing)).status, 201);
@@ -151,7 +162,8 @@ fn s30_pages_of_other_sites_open_no_socket() {
     let ada = login("ada");
     let opened = |origin: &str| {
         let headers = [("authorization", ada.as_str()), ("origin", origin)];
-        let both = ["/ws/events", "/ws/ditto"].map(|path| facade.runtime.block_on(connect(&facade, path, &headers)).err());
+        let both = ["/ws/events", "/ws/ditto"]
+            .map(|path| facade.runtime.block_on(connect(&facade, path, &headers)).err());
         assert_eq!(both[0], both[1], "{origin}");
         both[0]
     };
@@ -194,8 +206,10 @@ fn s33_nobody_becomes_somebody_else_inside_a_socket() {
     let facade = Facade::basic();
     assert_eq!(facade.by("ada", "POST", "/things/", Some(r#"{"thing_id":"com.env:t"}"#)).status, 201);
     let (ada, bob) = (login("ada"), login("bob"));
-    let mut his = facade.runtime.block_on(connect(&facade, "/ws/ditto", &[("authorization", &bob)])).ok().unwrap();
-    let mut hers = facade.runtime.block_on(connect(&facade, "/ws/ditto", &[("authorization", &ada)])).ok().unwrap();
+    let mut his =
+        facade.runtime.block_on(connect(&facade, "/ws/ditto", &[("authorization", &bob)])).ok().unwrap();
+    let mut hers =
+        facade.runtime.block_on(connect(&facade, "/ws/ditto", &[("authorization", &ada)])).ok().unwrap();
     let forged = json!({
         "topic": "com.env/t/things/twin/commands/retrieve", "path": "/",
         "headers": {"correlation-id": "c", "x-ditto-pre-authenticated": "nginx:ada", "authorization": ada, "ditto-sudo": true, "ditto-read-subjects": ["nginx:bob"]},
@@ -209,7 +223,10 @@ fn s33_nobody_becomes_somebody_else_inside_a_socket() {
     assert_eq!(facade.by("ada", "PATCH", "/things/com.env:t", Some(r#"{"attributes":{"a":1}}"#)).status, 204);
     let event = facade.runtime.block_on(hers.next()).unwrap();
     let told = event["headers"].as_object().unwrap();
-    assert!(!told.keys().any(|name| name.starts_with("x-ditto") || name == "host" || name == "authorization"), "{told:?}");
+    assert!(
+        !told.keys().any(|name| name.starts_with("x-ditto") || name == "host" || name == "authorization"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -292,12 +309,17 @@ fn f46_clients_stay_when_ditto_goes_and_share_one_session() {
     let facade = Facade::with(settings(&wire.base, auth));
     make(&facade, "com.live:g");
     let clients = rounds(50).min(1_000);
-    let sockets = facade.runtime.block_on(futures::future::join_all((0..clients).map(|_| connect(&facade, "/ws/events", &[]))));
+    let sockets = facade
+        .runtime
+        .block_on(futures::future::join_all((0..clients).map(|_| connect(&facade, "/ws/events", &[]))));
     let mut sockets: Vec<Socket> = sockets.into_iter().map(|socket| socket.ok().unwrap()).collect();
     assert_eq!(*wire.opened.lock(), 1, "one session for all");
     wire.cut();
     for socket in &mut sockets {
-        assert_eq!(facade.runtime.block_on(socket.next()).unwrap(), json!({"type": "gap", "reason": "ditto"}));
+        assert_eq!(
+            facade.runtime.block_on(socket.next()).unwrap(),
+            json!({"type": "gap", "reason": "ditto"})
+        );
     }
     assert_eq!(*wire.opened.lock(), 2, "and one more, not one for each");
     write(&facade, "com.live:g", 3);

@@ -76,6 +76,7 @@ pub fn settings(ditto: &str, auth: FacadeAuth) -> settings::Facade {
         management_listen: LOOPBACK.into(),
         ditto_url: ditto.to_owned(),
         ditto_ws_url: format!("{}/ws/2", ditto.replacen("http", "ws", 1)),
+        ditto_ca_file: None,
         ditto_timeout: PATIENCE,
         auth,
         origins: vec!["https://app.example".to_owned()],
@@ -194,7 +195,8 @@ pub fn ask(
         if let Some(body) = body {
             request = request.body(body.to_owned());
         }
-        let response = request.timeout(PATIENCE).send().await.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+        let response =
+            request.timeout(PATIENCE).send().await.unwrap_or_else(|e| panic!("{method} {path}: {e}"));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Reply { status, headers, text: response.text().await.unwrap_or_default() }
     })
@@ -234,7 +236,8 @@ impl Recorder {
             let status = axum::http::StatusCode::from_u16(status).expect("a status");
             (status, [("content-type", "application/json"), ("server", "mongo-0.internal")], body)
         });
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(SocketAddr::from(LOOPBACK))).expect("a port");
+        let listener =
+            runtime.block_on(tokio::net::TcpListener::bind(SocketAddr::from(LOOPBACK))).expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let task = runtime.spawn(async move { drop(axum::serve(listener, router).await) });
         Self { base, seen, task, _runtime: runtime }

@@ -19,15 +19,24 @@ fn found(facade: &Facade, path: &str) -> Value {
 fn the_requests_users_send_work_and_work_again_from_the_top() {
     let facade = Facade::open();
     for round in ["first", "second"] {
-        let status = |method: &str, path: &str, body: Option<&str>| facade.ask(method, path, &[], body).status;
+        let status =
+            |method: &str, path: &str, body: Option<&str>| facade.ask(method, path, &[], body).status;
         assert_eq!(status("POST", "/things/", Some(NEW_SENSOR)), 201, "{round}");
         assert_eq!(status("GET", "/things/", None), 200, "{round}");
         assert_eq!(status("GET", SENSOR, None), 200, "{round}");
-        assert_eq!(status("PATCH", SENSOR, Some(r#"{"attributes":{"location":"warehouse-1"}}"#)), 204, "{round}");
+        assert_eq!(
+            status("PATCH", SENSOR, Some(r#"{"attributes":{"location":"warehouse-1"}}"#)),
+            204,
+            "{round}"
+        );
         assert_eq!(status("GET", &format!("{SENSOR}/features/temperature"), None), 200, "{round}");
         let put = Some(r#"{"properties":{"value":24.0,"unit":"celsius"}}"#);
         assert_eq!(status("PUT", &format!("{SENSOR}/features/temperature"), put), 204, "{round}");
-        for query in ["?q=eq(attributes/location,%22warehouse-1%22)", "?q=gt(features/temperature/properties/value,20)", ""] {
+        for query in [
+            "?q=eq(attributes/location,%22warehouse-1%22)",
+            "?q=gt(features/temperature/properties/value,20)",
+            "",
+        ] {
             let items = found(&facade, &format!("/search/things{query}"));
             assert_eq!(items[0]["thing_id"], "com.example:temperature-sensor-01", "{round} {query}");
         }
@@ -35,7 +44,11 @@ fn the_requests_users_send_work_and_work_again_from_the_top() {
         assert_eq!(status("GET", "/policies/com.example:shared", None), 200, "{round}");
         assert_eq!(status("DELETE", "/policies/com.example:shared", None), 204, "{round}");
         assert_eq!(status("DELETE", SENSOR, None), 204, "{round}");
-        assert_eq!(status("GET", "/policies/com.example:temperature-sensor-01", None), 404, "{round}: its policy goes with it");
+        assert_eq!(
+            status("GET", "/policies/com.example:temperature-sensor-01", None),
+            404,
+            "{round}: its policy goes with it"
+        );
         assert_eq!(status("GET", "/health", None), 200, "{round}");
     }
 }
@@ -51,18 +64,39 @@ fn a_thing_is_shown_in_the_names_of_the_facade() {
     assert_eq!(facade.ask("PUT", &format!("{SENSOR}/features/heater"), &[], Some(feature)).status, 201);
     let thing = facade.get(SENSOR).json();
     assert_eq!(thing["features"]["heater"], json!({"desired_properties": {"interval": 30, "policyId": 1}}));
-    assert_eq!((&thing["thing_id"], &thing["revision"]), (&json!("com.example:temperature-sensor-01"), &json!(2)));
+    assert_eq!(
+        (&thing["thing_id"], &thing["revision"]),
+        (&json!("com.example:temperature-sensor-01"), &json!(2))
+    );
     assert!(thing["created"].is_string() && thing["modified"].is_string(), "{thing}");
     assert_eq!(facade.get(&format!("{SENSOR}/features")).json()["heater"], thing["features"]["heater"]);
-    let some = facade.get(&format!("{SENSOR}?fields=thing_id,features/heater/desired_properties/interval")).json();
-    assert_eq!(some, json!({"thing_id": "com.example:temperature-sensor-01", "features": {"heater": {"desired_properties": {"interval": 30}}}}));
-    assert_eq!(facade.ask("PUT", SENSOR, &[], Some(&thing.to_string())).status, 204, "what was read may be written back");
+    let some =
+        facade.get(&format!("{SENSOR}?fields=thing_id,features/heater/desired_properties/interval")).json();
+    assert_eq!(
+        some,
+        json!({"thing_id": "com.example:temperature-sensor-01", "features": {"heater": {"desired_properties": {"interval": 30}}}})
+    );
+    assert_eq!(
+        facade.ask("PUT", SENSOR, &[], Some(&thing.to_string())).status,
+        204,
+        "what was read may be written back"
+    );
 }
 
 #[test]
 fn every_route_is_there_with_and_without_a_slash_at_its_end() {
     let facade = Facade::open();
-    for path in ["/things", "/policies", "/search/things", "/search/things/count", "/health", "/livez", "/readyz", "/openapi.json", "/docs"] {
+    for path in [
+        "/things",
+        "/policies",
+        "/search/things",
+        "/search/things/count",
+        "/health",
+        "/livez",
+        "/readyz",
+        "/openapi.json",
+        "/docs",
+    ] {
         assert_eq!((facade.get(path).status, facade.get(&format!("{path}/")).status), (200, 200), "{path}");
     }
     assert_eq!(facade.ask("POST", "/things", &[], Some(NEW_SENSOR)).status, 201);
@@ -78,20 +112,76 @@ fn clients_are_told_what_they_need_to_act_on() {
     let rows: &[(&str, &str, &str, &[(&str, &str)], Option<&str>, u16, &str)] = &[
         ("made twice", "POST", "/things/", &[], Some(NEW_SENSOR), 409, "things:thing.conflict"),
         ("not there", "GET", "/things/com.example:none", &[], None, 404, "things:thing.notfound"),
-        ("a patch makes nothing", "PATCH", "/things/com.example:none", &[], Some("{\"attributes\":{}}"), 404, "things:thing.notfound"),
+        (
+            "a patch makes nothing",
+            "PATCH",
+            "/things/com.example:none",
+            &[],
+            Some("{\"attributes\":{}}"),
+            404,
+            "things:thing.notfound",
+        ),
         ("nothing to delete", "DELETE", "/things/com.example:none", &[], None, 404, "things:thing.notfound"),
         ("an id without a colon", "GET", "/things/none", &[], None, 400, "things:id.invalid"),
-        ("an old tag", "PUT", SENSOR, &[("if-match", "\"rev:7\"")], Some("{}"), 412, "things:precondition.failed"),
-        ("an old tag of a patch", "PATCH", SENSOR, &[("if-match", "\"rev:7\"")], Some("{\"attributes\":{}}"), 412, "things:precondition.failed"),
-        ("only if it is not there", "PUT", SENSOR, &[("if-none-match", "*")], Some("{}"), 412, "things:precondition.failed"),
-        ("another id inside", "PUT", SENSOR, &[], Some("{\"thing_id\":\"com.example:other\"}"), 400, "things:id.notsettable"),
+        (
+            "an old tag",
+            "PUT",
+            SENSOR,
+            &[("if-match", "\"rev:7\"")],
+            Some("{}"),
+            412,
+            "things:precondition.failed",
+        ),
+        (
+            "an old tag of a patch",
+            "PATCH",
+            SENSOR,
+            &[("if-match", "\"rev:7\"")],
+            Some("{\"attributes\":{}}"),
+            412,
+            "things:precondition.failed",
+        ),
+        (
+            "only if it is not there",
+            "PUT",
+            SENSOR,
+            &[("if-none-match", "*")],
+            Some("{}"),
+            412,
+            "things:precondition.failed",
+        ),
+        (
+            "another id inside",
+            "PUT",
+            SENSOR,
+            &[],
+            Some("{\"thing_id\":\"com.example:other\"}"),
+            400,
+            "things:id.notsettable",
+        ),
         ("no id", "POST", "/things/", &[], Some("{}"), 400, "json.field.missing"),
         ("no JSON", "POST", "/things/", &[], Some("{"), 400, "json.invalid"),
         ("no object", "POST", "/things/", &[], Some("[]"), 400, "json.invalid"),
         ("a filter that is none", "GET", "/search/things?q=eq(", &[], None, 400, "rql.expression.invalid"),
         ("no such method", "DELETE", "/things/", &[], None, 405, "facade:method.notallowed"),
-        ("a policy that is not there", "GET", "/policies/com.example:none", &[], None, 404, "policies:policy.notfound"),
-        ("a policy for nobody", "POST", "/policies/", &[], Some("{\"policy_id\":\"com.example:p\",\"entries\":{}}"), 403, "policies:policy.notcreatable"),
+        (
+            "a policy that is not there",
+            "GET",
+            "/policies/com.example:none",
+            &[],
+            None,
+            404,
+            "policies:policy.notfound",
+        ),
+        (
+            "a policy for nobody",
+            "POST",
+            "/policies/",
+            &[],
+            Some("{\"policy_id\":\"com.example:p\",\"entries\":{}}"),
+            403,
+            "policies:policy.notcreatable",
+        ),
     ];
     for (name, method, path, headers, body, status, code) in rows {
         let reply = facade.ask(method, path, headers, *body);
@@ -110,8 +200,15 @@ fn pages_follow_each_other_by_their_links() {
         let thing = json!({"thing_id": format!("com.pages:t-{n}"), "attributes": {"n": n}});
         assert_eq!(facade.ask("POST", "/things/", &[], Some(&thing.to_string())).status, 201);
     }
-    assert_eq!(facade.get("/search/things/count?namespace=com.pages&q=exists(attributes/n)").json(), json!({"count": 5}));
-    let starts = ["/things/?limit=2&namespace=com.pages", "/search/things?limit=2&namespace=com.pages&sort=thing_id&fields=thing_id", "/policies/?limit=2"];
+    assert_eq!(
+        facade.get("/search/things/count?namespace=com.pages&q=exists(attributes/n)").json(),
+        json!({"count": 5})
+    );
+    let starts = [
+        "/things/?limit=2&namespace=com.pages",
+        "/search/things?limit=2&namespace=com.pages&sort=thing_id&fields=thing_id",
+        "/policies/?limit=2",
+    ];
     for start in starts {
         let (mut next, mut ids, mut pages) = (start.to_owned(), vec![], 0);
         loop {
@@ -138,7 +235,8 @@ fn things_of_one_policy_are_listed_as_one() {
     let facade = Facade::open();
     assert_eq!(facade.ask("POST", "/policies/", &[], Some(POLICY)).status, 201);
     for n in 0..3 {
-        let thing = json!({"thing_id": format!("com.example:t-{n}"), "policy_id": "com.example:shared"}).to_string();
+        let thing =
+            json!({"thing_id": format!("com.example:t-{n}"), "policy_id": "com.example:shared"}).to_string();
         assert_eq!(facade.ask("POST", "/things/", &[], Some(&thing)).status, 201);
     }
     assert_eq!(facade.get("/policies/").json(), json!({"items": [{"policy_id": "com.example:shared"}]}));
@@ -170,13 +268,43 @@ fn a_put_of_a_feature_replaces_what_it_names_and_keeps_the_rest() {
     assert_eq!(facade.ask("POST", "/things/", &[], Some(NEW_SENSOR)).status, 201);
     let path = format!("{SENSOR}/features/lamp");
     let rows = [
-        ("a new feature", "", r#"{"properties":{"on":true,"hue":1}}"#, 201, json!({"properties": {"on": true, "hue": 1}})),
+        (
+            "a new feature",
+            "",
+            r#"{"properties":{"on":true,"hue":1}}"#,
+            201,
+            json!({"properties": {"on": true, "hue": 1}}),
+        ),
         ("one part", "", r#"{"properties":{"on":false}}"#, 204, json!({"properties": {"on": false}})),
-        ("a part that was not there", "", r#"{"desired_properties":{"on":true}}"#, 204, json!({"properties": {"on": false}, "desired_properties": {"on": true}})),
-        ("two parts", "", r#"{"definition":["a:b:1"],"properties":{"hue":2}}"#, 204, json!({"definition": ["a:b:1"], "properties": {"hue": 2}, "desired_properties": {"on": true}})),
-        ("a part that goes", "", r#"{"definition":null}"#, 204, json!({"properties": {"hue": 2}, "desired_properties": {"on": true}})),
+        (
+            "a part that was not there",
+            "",
+            r#"{"desired_properties":{"on":true}}"#,
+            204,
+            json!({"properties": {"on": false}, "desired_properties": {"on": true}}),
+        ),
+        (
+            "two parts",
+            "",
+            r#"{"definition":["a:b:1"],"properties":{"hue":2}}"#,
+            204,
+            json!({"definition": ["a:b:1"], "properties": {"hue": 2}, "desired_properties": {"on": true}}),
+        ),
+        (
+            "a part that goes",
+            "",
+            r#"{"definition":null}"#,
+            204,
+            json!({"properties": {"hue": 2}, "desired_properties": {"on": true}}),
+        ),
         ("all of it", "?replace=true", r#"{"properties":{"hue":3}}"#, 204, json!({"properties": {"hue": 3}})),
-        ("a number of any size", "", r#"{"properties":{"hue":1.50}}"#, 204, json!({"properties": {"hue": 1.5}})),
+        (
+            "a number of any size",
+            "",
+            r#"{"properties":{"hue":1.50}}"#,
+            204,
+            json!({"properties": {"hue": 1.5}}),
+        ),
     ];
     for (name, query, body, status, expected) in rows {
         let put = facade.ask("PUT", &format!("{path}{query}"), &[], Some(body));
@@ -188,7 +316,9 @@ fn a_put_of_a_feature_replaces_what_it_names_and_keeps_the_rest() {
         assert_eq!(feature, expected, "{name}");
     }
     let etag = facade.get(&path).header("etag").to_owned();
-    let put = |etag: &str| facade.ask("PUT", &path, &[("if-match", etag)], Some(r#"{"properties":{"hue":4}}"#)).status;
+    let put = |etag: &str| {
+        facade.ask("PUT", &path, &[("if-match", etag)], Some(r#"{"properties":{"hue":4}}"#)).status
+    };
     assert_eq!((put(&etag), put(&etag)), (204, 412), "the tag of the feature is what it was read with");
     assert_eq!(facade.ask("PATCH", &path, &[], Some(r#"{"properties":{"hue":null,"on":true}}"#)).status, 204);
     assert_eq!(facade.get(&path).json(), json!({"properties": {"on": true}}));
@@ -211,7 +341,9 @@ fn a_message_without_a_listener_is_sent_or_waited_for() {
 #[test]
 fn a_write_to_an_owned_path_names_the_resource_that_owns_it() {
     let ditto = crate::contract::engine::Engine::in_memory();
-    let auth = twinops::settings::FacadeAuth::None(twinops::settings::Credentials::PreAuthenticated("nginx:ditto".to_owned()));
+    let auth = twinops::settings::FacadeAuth::None(twinops::settings::Credentials::PreAuthenticated(
+        "nginx:ditto".to_owned(),
+    ));
     let facade = Facade::with(super::settings(&ditto.base, auth));
     let mark = r#"[{"key":"/twinops","value":{"v":1,"owner":"o","uid":"u","generation":1,"namespace":"plant-7","name":"pump","origin":"Created","hash":"h"}}]"#;
     let headers = [("x-ditto-pre-authenticated", "nginx:ditto"), ("put-metadata", mark)];

@@ -20,9 +20,20 @@ fn open() -> FacadeAuth {
 /// A certificate for `localhost`, signed by itself, made by the openssl that every Debian with ca-certificates has.
 fn certificate(folder: &Path, name: &str) {
     let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]);
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "1",
+    ]);
     command.args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=DNS:localhost"]);
-    let made = command.arg("-keyout").arg(folder.join("key.pem")).arg("-out").arg(folder.join("cert.pem")).output();
+    let made =
+        command.arg("-keyout").arg(folder.join("key.pem")).arg("-out").arg(folder.join("cert.pem")).output();
     let made = made.expect("no openssl: install it with `apt-get install openssl`");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
@@ -58,17 +69,28 @@ fn f48_an_end_under_load_loses_no_request_and_says_so_to_sockets() {
     let folder = tempfile::tempdir().unwrap();
     let engine = ditto::Engine::start(folder.path(), None);
     let mut command = ditto::twinops();
-    command.args(["facade", "--auth", "none", "--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]);
+    command.args([
+        "facade",
+        "--auth",
+        "none",
+        "--listen",
+        "127.0.0.1:0",
+        "--management-listen",
+        "127.0.0.1:0",
+    ]);
     command.args(["--ditto-url", &engine.ditto.url, "--drain-delay", "2s"]);
     let mut child = Child::start("facade", &command, folder.path()).unwrap();
-    let base = wait_for("the facade to listen", STARTS_WITHIN, || last_after(&child.log(), "facade listening on "));
+    let base =
+        wait_for("the facade to listen", STARTS_WITHIN, || last_after(&child.log(), "facade listening on "));
     let runtime = super::runtime();
     let socket = base.replacen("http", "ws", 1) + "/ws/events";
     let (mut socket, _) = runtime.block_on(tokio_tungstenite::connect_async(&socket)).unwrap();
-    let (stopped, answered, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (stopped, answered, failed) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let load: Vec<_> = (0..8)
         .map(|_| {
-            let (base, stopped, answered, failed) = (base.clone(), Arc::clone(&stopped), Arc::clone(&answered), Arc::clone(&failed));
+            let (base, stopped, answered, failed) =
+                (base.clone(), Arc::clone(&stopped), Arc::clone(&answered), Arc::clone(&failed));
             runtime.spawn(async move {
                 let client = reqwest::Client::builder().no_proxy().build().unwrap();
                 while !stopped.load(Ordering::Relaxed) {
@@ -83,7 +105,9 @@ fn f48_an_end_under_load_loses_no_request_and_says_so_to_sockets() {
     wait_for("some answers", PATIENCE, || (answered.load(Ordering::Relaxed) > 50).then_some(()));
     child.signal(Signal::Term);
     // As a load balancer does: it looks whether the replica is ready, and sends nobody there once it is not.
-    wait_for("the replica to be not ready", PATIENCE, || (ditto::get(&format!("{base}/readyz")).0 == 503).then_some(()));
+    wait_for("the replica to be not ready", PATIENCE, || {
+        (ditto::get(&format!("{base}/readyz")).0 == 503).then_some(())
+    });
     stopped.store(true, Ordering::Relaxed);
     runtime.block_on(futures::future::join_all(load));
     assert_eq!(failed.load(Ordering::Relaxed), 0, "{} were answered", answered.load(Ordering::Relaxed));
@@ -91,7 +115,9 @@ fn f48_an_end_under_load_loses_no_request_and_says_so_to_sockets() {
         use futures::StreamExt as _;
         loop {
             match tokio::time::timeout(PATIENCE, socket.next()).await.expect("in time") {
-                Some(Ok(tokio_tungstenite::tungstenite::Message::Close(close))) => return close.map(|close| u16::from(close.code)),
+                Some(Ok(tokio_tungstenite::tungstenite::Message::Close(close))) => {
+                    return close.map(|close| u16::from(close.code));
+                }
                 Some(Ok(_)) => {}
                 _ => return None,
             }

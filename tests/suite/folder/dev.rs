@@ -57,7 +57,11 @@ fn edits_are_followed_and_apply_beside_it_changes_nothing() {
     let dev = Dev::start("dev", files.path(), logs.path(), &["--ephemeral"]);
     dev.says("applied      DigitalTwin default/pump");
     let facade = last_after(&dev.child.log(), "facade ").expect("in the first line");
-    assert_eq!(get(&format!("{facade}/things/org.acme:pump")).0, 200, "the API for applications is there, too");
+    assert_eq!(
+        get(&format!("{facade}/things/org.acme:pump")).0,
+        200,
+        "the API for applications is there, too"
+    );
     let before = dev.ditto.thing(USER, "org.acme:pump").unwrap();
     let beside = apply(files.path(), &dev.ditto, &["--ditto-pre-authenticated", USER]);
     assert_eq!((beside.code, beside.wrote()), (0, 0), "{}", beside.messages());
