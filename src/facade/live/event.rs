@@ -37,7 +37,7 @@ pub fn read(text: &str) -> Option<Event> {
     let topic = word("topic")?;
     let (thing_id, action) = subject(&topic)?;
     let path = word("path")?;
-    let revision = raw("revision").and_then(|text| text.parse().ok()).unwrap_or_default();
+    let revision: u64 = raw("revision").and_then(|text| text.parse().ok()).unwrap_or_default();
     let timestamp = word("timestamp").unwrap_or_default();
     let (shown, shape) = place(&path);
     let value = raw("value");

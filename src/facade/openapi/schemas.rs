@@ -81,8 +81,10 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn closed(properties: &Value, required: &[&str]) -> Value {
-    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+fn closed(properties: Value, required: &[&str]) -> Value {
+    let mut schema = json!({"type": "object", "required": required, "additionalProperties": false});
+    schema["properties"] = properties;
+    schema
 }
 
 fn thing(with_id: bool, null: bool) -> Value {
@@ -114,7 +116,7 @@ fn feature(null: bool) -> Value {
     let kind = if null { json!(["object", "null"]) } else { json!("object") };
     let definition = if null { json!(["array", "null"]) } else { json!("array") };
     closed(
-        &json!({
+        json!({
             "definition": {"type": definition, "items": {"type": "string"}, "minItems": 1},
             "properties": {"type": kind},
             "desired_properties": {"type": kind},
@@ -140,69 +142,79 @@ fn page(items: &Value) -> Value {
         "cursor": {"type": "string", "description": "where the next page begins; missing on the last"},
         "next": {"type": "string", "description": "the address of the next page"},
     });
-    closed(&properties, &["items"])
+    closed(properties, &["items"])
 }
 
-fn with_example(mut schema: Value, example: &Value) -> Value {
-    schema["examples"] = json!([example]);
+fn with_example(mut schema: Value, example: Value) -> Value {
+    schema["examples"] = Value::Array(vec![example]);
     schema
 }
 
 /// All named schemas.
 pub fn schemas() -> Value {
+    let named = things().into_iter().chain(others());
+    Value::Object(named.map(|(name, schema)| (name.to_owned(), schema)).collect::<Map<_, _>>())
+}
+
+fn things() -> Vec<(&'static str, Value)> {
     let properties = json!({"value": 22.5, "unit": "celsius"});
     let attributes =
         json!({"type": "temperature-sensor", "location": "warehouse-1", "manufacturer": "Example Corp"});
     let features = json!({"temperature": {"properties": properties}});
-    let all = json!({"grant": ["READ", "WRITE"], "revoke": []});
-    let entries = json!({"owner": {
-        "subjects": {"nginx:ditto": {"type": "the owner"}},
-        "resources": {"thing:/": all, "policy:/": all, "message:/": all},
-    }});
-    let up = json!({"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]});
-    let named = [
+    vec![
         (
             "NewThing",
             with_example(
-                closed(&thing(true, false), &["thing_id"]),
+                closed(thing(true, false), &["thing_id"]),
                 json!({"thing_id": THING_ID, "attributes": attributes, "features": features}),
             ),
         ),
         (
             "ThingBody",
             with_example(
-                closed(&shown(thing(true, false)), &[]),
+                closed(shown(thing(true, false)), &[]),
                 json!({"attributes": attributes, "features": features}),
             ),
         ),
         (
             "ThingPatch",
-            with_example(closed(&thing(true, true), &[]), json!({"attributes": {"location": "warehouse-2"}})),
+            with_example(closed(thing(true, true), &[]), json!({"attributes": {"location": "warehouse-2"}})),
         ),
-        ("Thing", closed(&shown(thing(true, false)), &[])),
+        ("Thing", closed(shown(thing(true, false)), &[])),
         ("ThingPage", page(&reference("Thing"))),
         ("Features", json!({"type": "object", "additionalProperties": reference("Feature")})),
         ("Feature", with_example(feature(false), json!({"properties": {"value": 24.0, "unit": "celsius"}}))),
         ("FeaturePatch", with_example(feature(true), json!({"properties": {"value": 25.0}}))),
+    ]
+}
+
+fn others() -> Vec<(&'static str, Value)> {
+    let all = json!({"grant": ["READ", "WRITE"], "revoke": []});
+    let entries = json!({"owner": {
+        "subjects": {"nginx:ditto": {"type": "the owner"}},
+        "resources": {"thing:/": all, "policy:/": all, "message:/": all},
+    }});
+    let up = json!({"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]});
+    vec![
         (
             "NewPolicy",
             with_example(
-                closed(&policy(true), &["entries"]),
+                closed(policy(true), &["entries"]),
                 json!({"policy_id": "com.example:sensors", "entries": entries}),
             ),
         ),
-        ("PolicyBody", with_example(closed(&shown(policy(true)), &["entries"]), json!({"entries": entries}))),
-        ("Policy", closed(&shown(policy(true)), &[])),
-        ("PolicyPage", page(&closed(&json!({"policy_id": id()}), &["policy_id"]))),
+        ("PolicyBody", with_example(closed(shown(policy(true)), &["entries"]), json!({"entries": entries}))),
+        ("Policy", closed(shown(policy(true)), &[])),
+        ("PolicyPage", page(&closed(json!({"policy_id": id()}), &["policy_id"]))),
         (
             "Command",
             with_example(
-                closed(&json!({"subject": key(), "value": {}}), &["subject"]),
+                closed(json!({"subject": key(), "value": {}}), &["subject"]),
                 json!({"subject": "restart", "value": {"delay": 5}}),
             ),
         ),
         ("Anything", with_example(json!({}), json!({"delay": 5}))),
-        ("Count", closed(&json!({"count": {"type": "integer"}}), &["count"])),
+        ("Count", closed(json!({"count": {"type": "integer"}}), &["count"])),
         (
             "EventStream",
             with_example(
@@ -216,13 +228,12 @@ pub fn schemas() -> Value {
         (
             "Health",
             closed(
-                &json!({"status": {"enum": ["UP", "DOWN"]}, "version": text(), "ditto": up, "mqtt": up}),
+                json!({"status": {"enum": ["UP", "DOWN"]}, "version": text(), "ditto": up, "mqtt": up}),
                 &["status", "version", "ditto", "mqtt"],
             ),
         ),
         ("Problem", problem()),
-    ];
-    Value::Object(named.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect::<Map<_, _>>())
+    ]
 }
 
 /// RFC 9457.
@@ -238,7 +249,7 @@ fn problem() -> Value {
         "correlation_id": {"type": "string", "description": "the id under which Ditto and the logs know the request"},
     });
     with_example(
-        closed(&properties, &["type", "title", "status", "detail", "code", "correlation_id"]),
+        closed(properties, &["type", "title", "status", "detail", "code", "correlation_id"]),
         example,
     )
 }

@@ -9,7 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use twinops::settings::{FacadeAuth, Oidc};
+use twinops::telemetry::Telemetry;
 
 use super::{Facade, Recorder, settings};
 
@@ -253,8 +255,11 @@ fn without_credentials_nobody_outside_this_machine_is_served() {
         listen: ([0, 0, 0, 0], 0).into(),
         ..settings("http://127.0.0.1:9", auth)
     };
-    let started =
-        super::runtime().block_on(twinops::facade::start(settings, Default::default(), Default::default()));
+    let started = super::runtime().block_on(twinops::facade::start(
+        settings,
+        Telemetry::new(),
+        CancellationToken::new(),
+    ));
     let error = started.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("--auth") && error.contains("0.0.0.0"), "{error}");
 }

@@ -105,11 +105,23 @@ fn every_route_is_there_with_and_without_a_slash_at_its_end() {
     assert_eq!((missing.status, missing.code().as_str()), (404, "facade:route.notfound"));
 }
 
+/// What it is, method, path, headers, body, status, code.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    Option<&'static str>,
+    u16,
+    &'static str,
+);
+
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn clients_are_told_what_they_need_to_act_on() {
     let facade = Facade::open();
     assert_eq!(facade.ask("POST", "/things/", &[], Some(NEW_SENSOR)).status, 201);
-    let rows: &[(&str, &str, &str, &[(&str, &str)], Option<&str>, u16, &str)] = &[
+    let rows: &[Row] = &[
         ("made twice", "POST", "/things/", &[], Some(NEW_SENSOR), 409, "things:thing.conflict"),
         ("not there", "GET", "/things/com.example:none", &[], None, 404, "things:thing.notfound"),
         (
@@ -247,7 +259,9 @@ fn a_policy_made_with_a_thing_goes_with_the_last_that_uses_it_and_no_other_goes(
     let facade = Facade::open();
     let made = |id: &str, policy: Option<&str>| {
         let mut thing = json!({"thing_id": id});
-        policy.into_iter().for_each(|policy| thing["policy_id"] = json!(policy));
+        if let Some(policy) = policy {
+            thing["policy_id"] = json!(policy);
+        }
         facade.ask("POST", "/things/", &[], Some(&thing.to_string())).status
     };
     let deleted = |id: &str| facade.ask("DELETE", &format!("/things/{id}"), &[], None).status;
