@@ -95,8 +95,9 @@ pub async fn start(
     if matches!(settings.auth, settings::FacadeAuth::None(_)) && !settings.listen.ip().is_loopback() {
         return Err(FacadeError::OpenNotLoopback(settings.listen));
     }
-    let tls =
-        tls::client(settings.needs_roots(), settings.ditto_ca_file.as_deref()).map_err(FacadeError::Tls)?;
+    let ca = settings.ditto_ca_file.as_deref();
+    let tls = tls::client(settings.ditto_over_tls(), ca).map_err(FacadeError::Tls)?;
+    let issuer = tls::client(settings.issuer_over_tls(), None).map_err(FacadeError::Tls)?;
     let http = upstream::http_client(&tls);
     let certificate = settings.tls.as_ref().map(tls::Server::open).transpose().map_err(FacadeError::Tls)?;
     let listen = |cause| FacadeError::Listen { address: settings.listen, cause };
@@ -106,7 +107,8 @@ pub async fn start(
     let dial = Arc::new(live::Dial::new(&settings.ditto_ws_url, &settings.ditto_url, &tls));
     let facade = Facade {
         upstream: upstream::Upstream::new(http.clone(), &settings.ditto_url, deadline, telemetry.clone()),
-        auth: auth::Auth::new(&settings.auth, http.clone()).map_err(FacadeError::Credentials)?,
+        auth: auth::Auth::new(&settings.auth, upstream::http_client(&issuer))
+            .map_err(FacadeError::Credentials)?,
         health: health::Health::new(http, &settings).map_err(FacadeError::Credentials)?,
         live: live::Live { feeds: live::Feeds::new(Arc::clone(&dial)), dial },
         marks: owner::Marks::default(),

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_platform_verifier::Verifier;
+use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio_rustls::TlsAcceptor;
 
 use crate::settings;
@@ -22,19 +22,21 @@ fn provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Certificates as the system believes them, and those of the CA in `besides`. Without `roots` nobody is believed: nothing
-/// is asked over TLS then, and the system's certificates need not be there.
-pub fn client(roots: bool, besides: Option<&Path>) -> Result<ClientConfig, String> {
+/// Certificates as the system believes them, or those of the CAs in `only`. Without `roots` nobody is believed: nothing is
+/// asked over TLS then, and the system's certificates need not be there.
+pub fn client(roots: bool, only: Option<&Path>) -> Result<ClientConfig, String> {
     provider();
     let builder = ClientConfig::builder();
-    if !roots {
-        return Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
+    if roots && only.is_none() {
+        let hint = "install a CA bundle (Debian: `ca-certificates`) or use http:// URLs";
+        let builder = builder.with_platform_verifier().map_err(|error| format!("{error}; {hint}"))?;
+        return Ok(builder.with_no_client_auth());
     }
-    let extra = besides.map(certificates).transpose()?.unwrap_or_default();
-    let hint = "install a CA bundle (Debian: `ca-certificates`) or use http:// URLs";
-    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(builder.crypto_provider()));
-    let verifier = verifier.map_err(|error| format!("{error}; {hint}"))?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    let mut believed = RootCertStore::empty();
+    for certificate in only.map(certificates).transpose()?.unwrap_or_default() {
+        believed.add(certificate).map_err(|error| format!("a CA certificate cannot be used: {error}"))?;
+    }
+    Ok(builder.with_root_certificates(believed).with_no_client_auth())
 }
 
 /// The certificate we show, followed through its files.

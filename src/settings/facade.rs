@@ -127,7 +127,7 @@ pub struct Facade {
     /// Without `/api/2` and without a trailing slash.
     pub ditto_url: String,
     pub ditto_ws_url: String,
-    /// A CA to believe besides those of the system, PEM.
+    /// The CAs that Ditto is believed by, PEM; unset: those of the system.
     pub ditto_ca_file: Option<PathBuf>,
     /// Limit for one call.
     pub ditto_timeout: Duration,
@@ -144,13 +144,14 @@ pub struct Facade {
 }
 
 impl Facade {
-    /// Whether anything is asked over TLS.
-    pub fn needs_roots(&self) -> bool {
-        let issuer = match &self.auth {
-            FacadeAuth::Oidc(oidc) => oidc.issuer.starts_with("https:"),
-            _ => false,
-        };
-        issuer || self.ditto_url.starts_with("https:") || self.ditto_ws_url.starts_with("wss:")
+    /// Whether Ditto is asked over TLS.
+    pub fn ditto_over_tls(&self) -> bool {
+        self.ditto_url.starts_with("https:") || self.ditto_ws_url.starts_with("wss:")
+    }
+
+    /// Whether the issuer of tokens is.
+    pub fn issuer_over_tls(&self) -> bool {
+        matches!(&self.auth, FacadeAuth::Oidc(oidc) if oidc.issuer.starts_with("https:"))
     }
 }
 
