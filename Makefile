@@ -20,9 +20,11 @@ tools: ## Build kube-apiserver, etcd, kubectl and helm for the tests, once per v
 clients: ## Install the Ditto clients of others that the tests run, once per version
 	@tests/clients/clients.sh build
 
-generate: rust ## Write crds/ and docs/openapi-engine.json from the Rust types
+generate: rust ## Write crds/, docs/openapi-*.json and docs/settings.md from the Rust types
 	$(CARGO) run $(LOCKED) -q -- crds --out crds
 	$(CARGO) run $(LOCKED) -q -- openapi > docs/openapi-engine.json
+	$(CARGO) run $(LOCKED) -q -- openapi facade > docs/openapi-facade.json
+	$(CARGO) run $(LOCKED) -q -- settings > docs/settings.md
 
 lint: rust ## Check the format, and clippy without a warning
 	$(CARGO) fmt --check

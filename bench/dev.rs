@@ -17,6 +17,8 @@ pub fn run() {
         command.args([
             "dev",
             "manifests/samples",
+            "--facade-listen",
+            "127.0.0.1:0",
             "--engine-listen",
             "127.0.0.1:0",
             "--management-listen",

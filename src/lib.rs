@@ -3,6 +3,7 @@ pub mod api;
 pub mod controller;
 pub mod ditto;
 pub mod engine;
+pub mod facade;
 pub mod ports;
 pub mod reconcile;
 pub mod role;

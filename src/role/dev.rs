@@ -1,5 +1,6 @@
 //! `twinops dev`: the engine and a reconciler over a watched folder, in one process.
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -45,8 +46,9 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     let telemetry = Telemetry::new();
     let readiness = Readiness::new(["twins"]);
     let management =
-        telemetry::serve(dev.management_listen, telemetry, readiness.clone(), stop.clone()).await?;
-    println!("{}", greeting(&dev, &engine.address.to_string(), &management.address.to_string()));
+        telemetry::serve(dev.management_listen, telemetry.clone(), readiness.clone(), stop.clone()).await?;
+    let facade = super::facade::beside_engine(&dev, engine.address, telemetry, stop.clone()).await?;
+    println!("{}", greeting(&dev, [engine.address, facade.address, management.address]));
 
     let ditto = super::ditto::client_of_engine(&format!("http://{}", engine.address), "dev")?;
     let subjects = ditto.whoami().await?;
@@ -63,11 +65,12 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     readiness.set("twins", Ok(()));
     folder.leftovers(&mut board).await;
     folder.follow(watcher, &mut board, &stop).await;
+    facade.stopped().await;
     engine.stopped().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn greeting(dev: &Dev, engine: &str, management: &str) -> String {
+fn greeting(dev: &Dev, [engine, facade, management]: [SocketAddr; 3]) -> String {
     let later: Vec<_> =
         dev.not_in_this_version().iter().map(|(name, _)| format!("{name} not in this version")).collect();
     let data = match &dev.data {
@@ -76,7 +79,7 @@ fn greeting(dev: &Dev, engine: &str, management: &str) -> String {
     };
     let folders: Vec<_> = dev.folder.paths.iter().map(|path| path.display().to_string()).collect();
     format!(
-        "twinops {}: engine http://{engine}, management http://{management}, {}; data {data}; watching {}",
+        "twinops {}: engine http://{engine}, facade http://{facade}, management http://{management}, {}; data {data}; watching {}",
         telemetry::VERSION,
         later.join(", "),
         folders.join(" "),

@@ -32,14 +32,27 @@ pub enum Command {
     Apply(ApplyArgs),
     Operator(OperatorArgs),
     Engine(EngineArgs),
+    Facade(Box<FacadeArgs>),
     Crds(CrdsArgs),
-    /// Print the engine's routes as an OpenAPI document.
+    /// Print the routes of the engine, or of the facade, as an OpenAPI document.
     #[command(
         hide = true,
         after_long_help = "Examples:
-  twinops openapi > docs/openapi-engine.json"
+  twinops openapi > docs/openapi-engine.json
+  twinops openapi facade > docs/openapi-facade.json"
     )]
-    Openapi,
+    Openapi {
+        /// Whose routes.
+        #[arg(value_name = "API", default_value = "engine")]
+        api: Api,
+    },
+    /// Print every setting as a table in Markdown.
+    #[command(
+        hide = true,
+        after_long_help = "Examples:
+  twinops settings > docs/settings.md"
+    )]
+    Settings,
 }
 
 /// Run everything on this machine: a Ditto-compatible engine, and folders of YAML kept true in it.
@@ -64,7 +77,7 @@ pub struct DevArgs {
     #[arg(long, env = "TWINOPS_ENGINE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub engine_listen: String,
 
-    /// Where the REST API will be served (not in this version).
+    /// Where the REST API is served. Port 0 picks a free one.
     #[arg(long, env = "TWINOPS_FACADE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub facade_listen: String,
 
@@ -210,6 +223,8 @@ pub struct EngineArgs {
     pub basic_auth_file: Option<PathBuf>,
 }
 
+pub use super::facade::FacadeArgs;
+
 /// Print the custom resource definitions, or write them to a folder.
 #[derive(Args, Debug)]
 #[command(after_long_help = "Examples:
@@ -284,6 +299,13 @@ pub struct DittoArgs {
     /// How long one call to Ditto may take.
     #[arg(long, env = "TWINOPS_DITTO_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     pub ditto_timeout: String,
+}
+
+/// Whose routes `openapi` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Api {
+    Engine,
+    Facade,
 }
 
 /// How `apply` prints what it did.

@@ -62,16 +62,7 @@ pub(super) fn check(
     trusting: bool,
     mistakes: &mut Mistakes,
 ) -> Ditto {
-    let timeout = mistakes.or("--ditto-timeout", duration(&args.ditto_timeout), Duration::ZERO);
-    let parsed = parse(&args.ditto_url, ["http", "https"], "http://127.0.0.1:8080");
-    let url = mistakes.or("--ditto-url", parsed.map(Some), None);
-    let ws_url = match args.ditto_ws_url.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => {
-            let parsed = parse(text, ["ws", "wss"], "ws://127.0.0.1:8080/ws/2");
-            mistakes.or("--ditto-ws-url", parsed.map(|url| text_of(&url)), String::new())
-        }
-        None => url.as_ref().map_or_else(String::new, beside),
-    };
+    let Place { url, ws_url, ca_file, timeout } = place(args, around, mistakes);
     let credentials = credentials(args, around, mistakes).unwrap_or_else(|| {
         if !(trusting && url.as_ref().is_none_or(is_loopback)) {
             mistakes.add(
@@ -81,15 +72,50 @@ pub(super) fn check(
         }
         Credentials::PreAuthenticated(LOOPBACK_SUBJECT.to_owned())
     });
+    Ditto { url: url.as_ref().map_or_else(String::new, text_of), ws_url, credentials, ca_file, timeout }
+}
+
+/// Where a Ditto is.
+pub(super) struct Place {
+    /// `None` stands for a mistake.
+    pub url: Option<Url>,
+    pub ws_url: String,
+    pub ca_file: Option<PathBuf>,
+    pub timeout: Duration,
+}
+
+pub(super) fn place(args: &DittoArgs, around: &Surroundings, mistakes: &mut Mistakes) -> Place {
+    let timeout = mistakes.or("--ditto-timeout", duration(&args.ditto_timeout), Duration::ZERO);
+    let parsed = parse(&args.ditto_url, ["http", "https"], "http://127.0.0.1:8080");
+    let url = mistakes.or("--ditto-url", parsed.map(Some), None);
+    let ws_url = match args.ditto_ws_url.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => {
+            let parsed = parse(text, ["ws", "wss"], "ws://127.0.0.1:8080/ws/2");
+            mistakes.or("--ditto-ws-url", parsed.map(|url| socket_of(&url)), String::new())
+        }
+        None => url.as_ref().map_or_else(String::new, beside),
+    };
     let ca_file = args.ditto_ca_file.clone().filter(|path| !path.as_os_str().is_empty());
     if let Some(path) = &ca_file {
         readable("--ditto-ca-file", path, around, mistakes);
     }
-    Ditto { url: url.as_ref().map_or_else(String::new, text_of), ws_url, credentials, ca_file, timeout }
+    Place { url, ws_url, ca_file, timeout }
+}
+
+/// One that names a host only means Ditto's own path.
+fn socket_of(url: &Url) -> String {
+    match url.path() {
+        "" | "/" => format!("{}/ws/2", text_of(url)),
+        _ => text_of(url),
+    }
 }
 
 /// The one kind of credentials that is given, if any; more than one is a mistake.
-fn credentials(args: &DittoArgs, around: &Surroundings, mistakes: &mut Mistakes) -> Option<Credentials> {
+pub(super) fn credentials(
+    args: &DittoArgs,
+    around: &Surroundings,
+    mistakes: &mut Mistakes,
+) -> Option<Credentials> {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let pre = given(&args.ditto_pre_authenticated);
     let username = given(&args.ditto_username);
@@ -159,7 +185,7 @@ pub(super) fn readable(
     }
 }
 
-fn parse(text: &str, schemes: [&str; 2], example: &str) -> Result<Url, String> {
+pub(super) fn parse(text: &str, schemes: [&str; 2], example: &str) -> Result<Url, String> {
     let url =
         Url::parse(text).map_err(|error| format!("`{text}` is no URL ({error}); write e.g. {example}"))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -174,7 +200,7 @@ fn parse(text: &str, schemes: [&str; 2], example: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-fn text_of(url: &Url) -> String {
+pub(super) fn text_of(url: &Url) -> String {
     let text = url.as_str().trim_end_matches('/');
     text.strip_suffix("/api/2").unwrap_or(text).trim_end_matches('/').to_owned()
 }
@@ -184,7 +210,7 @@ fn beside(url: &Url) -> String {
     format!("{}/ws/2", text_of(url).replacen("http", "ws", 1))
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -10,10 +10,14 @@ use std::time::Duration;
 
 pub mod cli;
 mod ditto;
+mod facade;
+mod table;
 mod value;
 
 pub use cli::{Durability, LogFormat, Output};
 pub use ditto::{Credentials, Ditto, LOOPBACK_SUBJECT, Secret};
+pub use facade::{Facade, FacadeAuth, Oidc, Tls};
+pub use table::table;
 
 /// The owner of twins from a folder, unless `--owner` names another.
 pub const FOLDER_OWNER: &str = "folder";
@@ -37,12 +41,15 @@ pub enum Role {
     Apply(Apply),
     Operator(Operator),
     Engine(Engine),
+    Facade(Box<Facade>),
     Crds {
         /// Unset: print them.
         out: Option<PathBuf>,
     },
-    /// Prints the engine's routes.
-    Openapi,
+    /// Prints the routes of a server.
+    Openapi(cli::Api),
+    /// Prints the table of settings.
+    Settings,
 }
 
 /// `twinops dev`
@@ -60,8 +67,8 @@ pub struct Dev {
 
 impl Dev {
     /// The servers that have a flag and do not exist yet, for the line that is printed at the start.
-    pub fn not_in_this_version(&self) -> [(&'static str, SocketAddr); 2] {
-        [("facade", self.facade_listen), ("mqtt", self.mqtt_listen)]
+    pub fn not_in_this_version(&self) -> [(&'static str, SocketAddr); 1] {
+        [("mqtt", self.mqtt_listen)]
     }
 }
 
@@ -202,8 +209,10 @@ pub fn check(cli: cli::Cli, around: &Surroundings) -> Result<Settings, Vec<Mista
         cli::Command::Apply(args) => Role::Apply(apply(args, around, &mut mistakes)),
         cli::Command::Operator(args) => Role::Operator(operator(args, around, &mut mistakes)),
         cli::Command::Engine(args) => Role::Engine(engine(args, around, &mut mistakes)),
+        cli::Command::Facade(args) => Role::Facade(Box::new(facade::check(&args, around, &mut mistakes))),
         cli::Command::Crds(args) => Role::Crds { out: args.out },
-        cli::Command::Openapi => Role::Openapi,
+        cli::Command::Openapi { api } => Role::Openapi(api),
+        cli::Command::Settings => Role::Settings,
     };
     let log_filter = mistakes.or("--log-level", value::log_filter(&cli.log_level), String::new());
     let settings = Settings { log_filter, log_format: cli.log_format, role };
@@ -216,9 +225,19 @@ fn dev(args: cli::DevArgs, mistakes: &mut Mistakes) -> Dev {
     if engine_listen == management_listen && engine_listen.port() != 0 {
         mistakes.add("--management-listen", format!("{engine_listen} is the engine's: give it another port"));
     }
+    let facade_listen = mistakes.address("--facade-listen", &args.facade_listen);
+    if !facade_listen.ip().is_loopback() && facade_listen.port() != 0 {
+        mistakes.add("--facade-listen", format!("{facade_listen} can be reached from outside, and nobody logs in here: run `twinops facade` for others"));
+    }
+    if [engine_listen, management_listen].contains(&facade_listen) && facade_listen.port() != 0 {
+        mistakes.add(
+            "--facade-listen",
+            format!("{facade_listen} is taken by another server here: give it another port"),
+        );
+    }
     Dev {
         engine_listen,
-        facade_listen: mistakes.address("--facade-listen", &args.facade_listen),
+        facade_listen,
         mqtt_listen: mistakes.address("--mqtt-listen", &args.mqtt_listen),
         management_listen,
         data: data(args.data, mistakes),
@@ -325,5 +344,7 @@ fn folder(paths: Vec<PathBuf>, args: cli::FolderArgs, mistakes: &mut Mistakes) -
     }
 }
 
+#[cfg(test)]
+mod facade_tests;
 #[cfg(test)]
 mod tests;

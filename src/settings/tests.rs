@@ -51,6 +51,18 @@ fn mistakes_around_a_folder_say_what_to_write() {
         ),
         ("twinops dev --engine-listen 127.0.0.1:0 --management-listen 127.0.0.1:0", &[], &[]),
         (
+            "twinops dev --engine-listen 127.0.0.1:8000",
+            &[],
+            &["--facade-listen: 127.0.0.1:8000 is taken by another server here: give it another port"],
+        ),
+        (
+            "twinops dev --facade-listen 0.0.0.0:8000",
+            &[],
+            &[
+                "--facade-listen: 0.0.0.0:8000 can be reached from outside, and nobody logs in here: run `twinops facade` for others",
+            ],
+        ),
+        (
             "twinops apply d --prune",
             &[],
             &["--prune: needs --owner NAME: it deletes everything of that name which is not declared here"],
@@ -282,7 +294,7 @@ fn dev_has_the_addresses_people_rely_on() {
     let expected = ["127.0.0.1:8080", "127.0.0.1:8000", "127.0.0.1:1883", "127.0.0.1:9090"];
     assert_eq!(listens.map(|address| address.to_string()), expected);
     assert_eq!(dev.data, Data::Folder(".twinops".into()));
-    assert_eq!(dev.not_in_this_version().map(|(name, _)| name), ["facade", "mqtt"]);
+    assert_eq!(dev.not_in_this_version().map(|(name, _)| name), ["mqtt"]);
 }
 
 #[test]
@@ -307,7 +319,7 @@ fn every_flag_has_a_variable_and_every_command_an_example() {
         assert!(help.contains(&format!("Examples:\n  twinops {name}")), "{help}");
         for flag in command.get_arguments().filter(|flag| flag.get_long().is_some()) {
             let variable = flag.get_env().and_then(|name| name.to_str()).unwrap_or_default();
-            let named = ["TWINOPS_", "DITTO_"].iter().any(|prefix| variable.starts_with(prefix));
+            let named = ["TWINOPS_", "DITTO_", "MQTT_"].iter().any(|prefix| variable.starts_with(prefix));
             assert!(named, "{name} {flag}: {variable:?}");
         }
     }
@@ -316,7 +328,7 @@ fn every_flag_has_a_variable_and_every_command_an_example() {
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
     for line in
-        ["twinops", "twinops apply", "twinops dev --ditto", "twinops facade", "twinops apply d -o xml"]
+        ["twinops", "twinops apply", "twinops dev --ditto", "twinops bridge", "twinops apply d -o xml"]
     {
         let error = cli::Cli::try_parse_from(line.split_whitespace()).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{line}");

@@ -29,6 +29,22 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// given up after ten seconds.
 const PASS_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 
+/// Buckets of a request in seconds: an answer that needs one call to Ditto takes some milliseconds.
+const REQUEST_SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+
+/// A request to the facade.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    route: &'static str,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: &'static str,
+}
+
 /// Buckets of what is waited for in seconds, from a pass to an outage.
 const WAIT_SECONDS: [f64; 9] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0, 600.0];
 
@@ -91,6 +107,9 @@ pub struct Telemetry {
     queue_depth: Family<Kind, Gauge<u64, AtomicU64>>,
     twins: Family<State, Gauge<u64, AtomicU64>>,
     dropped: Family<What, Counter>,
+    requests: Family<Request, Counter>,
+    request_duration: Family<Route, Histogram>,
+    sockets: Family<Kind, Gauge<u64, AtomicU64>>,
     events: Family<Reason, Counter>,
     drift: Family<KindResult, Counter>,
     time_to_ready: Family<Kind, Histogram>,
@@ -119,6 +138,9 @@ impl Telemetry {
             queue_depth: Family::default(),
             twins: Family::default(),
             dropped: Family::default(),
+            requests: Family::default(),
+            request_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            sockets: Family::default(),
             events: Family::default(),
             drift: Family::default(),
             time_to_ready: Family::new_with_constructor(|| Histogram::new(WAIT_SECONDS)),
@@ -156,6 +178,10 @@ impl Telemetry {
         let help = "Whether the stream of changes is open";
         registry.register("listening", help, self.listening.clone());
         registry.register("leader", "Whether this operator leads", self.leader.clone());
+        registry.register("requests", "Requests to the facade, by route and answer", self.requests.clone());
+        let help = "Time from the head of a request to the head of its answer";
+        registry.register_with_unit("request_duration", help, Unit::Seconds, self.request_duration.clone());
+        registry.register("sockets", "Sockets and event streams that are open", self.sockets.clone());
     }
 
     /// A pass over a resource of this kind has ended.
@@ -183,6 +209,22 @@ impl Telemetry {
     /// Something was let go because a limit was reached.
     pub fn dropped(&self, what: &'static str) {
         self.dropped.get_or_create(&What { what }).inc();
+    }
+
+    /// A request to the facade was answered.
+    pub fn request(&self, route: &'static str, method: &'static str, status: u16, took: Duration) {
+        self.requests.get_or_create(&Request { route, method, status }).inc();
+        self.request_duration.get_or_create(&Route { route }).observe(took.as_secs_f64());
+    }
+
+    /// A socket of this kind was opened, or one has ended.
+    pub fn socket(&self, kind: &'static str, opened: bool) {
+        let sockets = self.sockets.get_or_create(&Kind { kind });
+        if opened {
+            sockets.inc()
+        } else {
+            sockets.dec()
+        };
     }
 
     /// A verdict changed and was announced.

@@ -15,6 +15,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["api", "reconcile", "ports", "twin", "settings", "telemetry"]),
     ("controller", &["api", "reconcile", "ports", "twin", "settings", "telemetry"]),
     ("engine", &["twin", "rql", "settings", "telemetry"]),
+    ("facade", &["ports", "rql", "twin", "settings", "telemetry"]),
     ("settings", &["telemetry"]),
     ("telemetry", &["settings"]),
     (
@@ -24,6 +25,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "controller",
             "ditto",
             "engine",
+            "facade",
             "ports",
             "reconcile",
             "settings",

@@ -6,6 +6,7 @@ mod crds;
 mod ditto;
 mod documents;
 mod engine;
+mod facade;
 mod folder;
 mod layers;
 mod source;

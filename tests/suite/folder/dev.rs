@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{POLICY, apply, twin};
-use crate::support::ditto::{Ditto, STARTS_WITHIN, folder, last_after, twinops, write};
+use crate::support::ditto::{Ditto, STARTS_WITHIN, folder, get, last_after, twinops, write};
 use crate::support::process::Child;
 use crate::support::wait_for;
 
@@ -24,7 +24,8 @@ impl Dev {
     pub fn start(name: &str, files: &Path, logs: &Path, more: &[&str]) -> Self {
         let mut command = twinops();
         command.arg("dev").arg(files);
-        command.args(["--engine-listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]).args(more);
+        command.args(["--engine-listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]);
+        command.args(["--facade-listen", "127.0.0.1:0"]).args(more);
         let mut child = Child::start(name, &command, logs).expect("dev starts");
         let url = wait_for("dev to listen", STARTS_WITHIN, || {
             assert!(child.ended().is_none(), "dev ended:\n{}", child.log());
@@ -55,7 +56,12 @@ fn edits_are_followed_and_apply_beside_it_changes_nothing() {
     let logs = folder(&[]);
     let dev = Dev::start("dev", files.path(), logs.path(), &["--ephemeral"]);
     dev.says("applied      DigitalTwin default/pump");
-    assert!(dev.child.log().contains("facade not in this version"), "{}", dev.child.log());
+    let facade = last_after(&dev.child.log(), "facade ").expect("in the first line");
+    assert_eq!(
+        get(&format!("{facade}/things/org.acme:pump")).0,
+        200,
+        "the API for applications is there, too"
+    );
     let before = dev.ditto.thing(USER, "org.acme:pump").unwrap();
     let beside = apply(files.path(), &dev.ditto, &["--ditto-pre-authenticated", USER]);
     assert_eq!((beside.code, beside.wrote()), (0, 0), "{}", beside.messages());

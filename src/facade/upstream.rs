@@ -1,0 +1,287 @@
+//! Ditto over HTTP: one pool of connections, one call at a time through it, always as the caller.
+//!
+//! What goes out is put together here from parts that were checked; no header of a client is ever passed on as such.
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::auth::Caller;
+use super::names::{self, NameError, Shape};
+use super::problem::Problem;
+use crate::telemetry::Telemetry;
+
+/// RFC 3986 §2.3, and the colon that every id holds.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
+/// What selectors and filters are made of stays readable in a log of Ditto's.
+const QUERY: &AsciiSet = &SEGMENT.remove(b'/').remove(b',').remove(b'(').remove(b')').remove(b'*');
+/// The longest answer that is read: a page of 200 things of Ditto's largest size, 100k characters each.
+const ANSWER_BYTES_MAX: usize = 24 * 1_024 * 1_024;
+/// A host that is there answers a connect within milliseconds.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Shorter than the 60 s after which Ditto's gateway and nginx hang up, so that no call meets a closed connection.
+const IDLE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(30);
+/// Idle connections kept; each waits for its next request.
+const IDLE_CONNECTIONS_MAX: usize = 256;
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
+
+/// An HTTP client for `http` and `https`. Nothing is followed, and no proxy of the environment is used.
+pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+pub fn http_client(tls: &rustls::ClientConfig) -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_DEADLINE));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.clone())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_CONNECTION_AGE_MAX)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .pool_timer(TokioTimer::new())
+        .build(connector)
+}
+
+/// One request below `/api/2`.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub method: Method,
+    /// Path and query, percent-encoded.
+    target: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// In place of the usual deadline.
+    pub deadline: Option<Duration>,
+}
+
+impl Call {
+    pub fn new(method: Method, segments: &[&str]) -> Self {
+        let mut target = String::with_capacity(128);
+        for segment in segments {
+            target.push('/');
+            target.extend(utf8_percent_encode(segment, SEGMENT));
+        }
+        Self { method, target, headers: HeaderMap::with_capacity(8), body: Bytes::new(), deadline: None }
+    }
+
+    pub fn get(segments: &[&str]) -> Self {
+        Self::new(Method::GET, segments)
+    }
+
+    /// Adds a query parameter.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.target.push(if self.target.contains('?') { '&' } else { '?' });
+        self.target.push_str(name);
+        self.target.push('=');
+        self.target.extend(utf8_percent_encode(value, QUERY));
+        self
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    #[must_use]
+    pub fn json(self, body: impl Into<Bytes>) -> Self {
+        self.body(HeaderValue::from_static("application/json"), body)
+    }
+
+    #[must_use]
+    pub fn merge_patch(self, body: impl Into<Bytes>) -> Self {
+        self.body(HeaderValue::from_static("application/merge-patch+json"), body)
+    }
+
+    #[must_use]
+    pub fn body(mut self, kind: HeaderValue, body: impl Into<Bytes>) -> Self {
+        self.headers.insert(header::CONTENT_TYPE, kind);
+        self.body = body.into();
+        self
+    }
+
+    /// Passes the conditions of the client on.
+    #[must_use]
+    pub fn conditions(mut self, of: &HeaderMap) -> Self {
+        for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+            for value in of.get_all(&name) {
+                self.headers.append(&name, value.clone());
+            }
+        }
+        self
+    }
+}
+
+/// What Ditto answered.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: Incoming,
+}
+
+impl Answer {
+    /// The body as text.
+    pub async fn text(self) -> Result<String, Problem> {
+        let failed = || {
+            Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "facade:ditto.failed",
+                "Ditto's answer broke off; try again",
+            )
+        };
+        let body = Limited::new(self.body, ANSWER_BYTES_MAX).collect().await.map_err(|_| failed())?;
+        String::from_utf8(Vec::from(body.to_bytes())).map_err(|_| failed())
+    }
+
+    /// The body in the facade's names.
+    pub async fn renamed(self, shape: Shape) -> Result<String, Problem> {
+        names::to_client(&self.text().await?, shape).map_err(|error| foreign(&error))
+    }
+
+    /// The body as it comes.
+    pub fn stream(self) -> Body {
+        Body::new(self.body)
+    }
+
+    pub fn etag(&self) -> Option<&HeaderValue> {
+        self.headers.get(header::ETAG)
+    }
+
+    /// The answer itself where it says that all is done; a problem otherwise.
+    pub async fn done(self) -> Result<Self, Problem> {
+        match self.status.as_u16() {
+            200 | 201 | 204 | 304 => Ok(self),
+            _ => {
+                let (status, headers) = (self.status, self.headers.clone());
+                let body = self.text().await.unwrap_or_default();
+                Err(Problem::of_ditto(status, &headers, body.as_bytes()))
+            }
+        }
+    }
+}
+
+/// Ditto answered with what is no answer of Ditto's.
+pub fn foreign(error: &NameError) -> Problem {
+    tracing::warn!(%error, "an answer that is not Ditto's; check --ditto-url and any proxy before it");
+    Problem::new(StatusCode::BAD_GATEWAY, "facade:ditto.failed", "Ditto could not do this; try again later")
+}
+
+/// Ditto, for every caller.
+pub struct Upstream {
+    http: HttpClient,
+    /// With `/api/2`, without a slash at the end.
+    base: String,
+    deadline: Duration,
+    telemetry: Telemetry,
+}
+
+impl Upstream {
+    pub fn new(http: HttpClient, url: &str, deadline: Duration, telemetry: Telemetry) -> Self {
+        Self { http, base: format!("{url}/api/2"), deadline, telemetry }
+    }
+
+    /// One call as `caller`; whatever Ditto answers is an answer.
+    pub async fn send(&self, caller: &Caller, id: &HeaderValue, call: Call) -> Result<Answer, Problem> {
+        let Call { method, target, mut headers, body, deadline } = call;
+        let (name, value) = caller.login();
+        headers.insert(name, value);
+        headers.insert(CORRELATION_ID, id.clone());
+        let uri = Uri::try_from(format!("{}{target}", self.base)).map_err(|_| {
+            Problem::new(
+                StatusCode::URI_TOO_LONG,
+                "facade:url.toolong",
+                "the id or the parameters are too long",
+            )
+        })?;
+        let verb = verb(&method);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let started = Instant::now();
+        let deadline = deadline.unwrap_or(self.deadline);
+        let (outcome, result) = match tokio::time::timeout(deadline, self.http.request(request)).await {
+            Ok(Ok(response)) => {
+                let (parts, body) = response.into_parts();
+                let answer = Answer { status: parts.status, headers: parts.headers, body };
+                (outcome(parts.status), Ok(answer))
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(ditto = self.base, error = %cause(&error), "Ditto does not answer");
+                ("unreached", Err(Problem::unavailable()))
+            }
+            Err(_) => {
+                tracing::warn!(ditto = self.base, waited = ?started.elapsed(), "Ditto takes too long");
+                ("late", Err(Problem::unavailable()))
+            }
+        };
+        self.telemetry.ditto_call(verb, outcome);
+        result
+    }
+
+    /// As [`Self::send`], where anything but success is a problem.
+    pub async fn ask(&self, caller: &Caller, id: &HeaderValue, call: Call) -> Result<Answer, Problem> {
+        self.send(caller, id, call).await?.done().await
+    }
+}
+
+/// The deepest cause: the outer ones only say that something failed.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+fn verb(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "get",
+        "PUT" => "put",
+        "POST" => "post",
+        "PATCH" => "patch",
+        _ => "delete",
+    }
+}
+
+fn outcome(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=299 | 304 => "done",
+        400..=499 => "refused",
+        _ => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s06_an_id_stays_one_segment_and_a_value_one_parameter() {
+        let rows = [
+            ("a:b", "/things/a:b"),
+            ("a:x/../y", "/things/a:x%2F..%2Fy"),
+            ("a:%2e%2e", "/things/a:%252e%252e"),
+            ("a:x?y#z", "/things/a:x%3Fy%23z"),
+            ("a:x;y\\z", "/things/a:x%3By%5Cz"),
+            ("a:x\r\nb: c", "/things/a:x%0D%0Ab:%20c"),
+        ];
+        for (id, target) in rows {
+            assert_eq!(Call::get(&["things", id]).target, target);
+        }
+        let call =
+            Call::get(&["search", "things"]).query("filter", "eq(a,\"x&y=#\")").query("option", "size(1)");
+        assert_eq!(call.target, "/search/things?filter=eq(a,%22x%26y%3D%23%22)&option=size(1)");
+    }
+}
