@@ -15,6 +15,9 @@ mod latest;
 mod namespaces;
 mod pass;
 mod policies;
+#[cfg(test)]
+#[path = "../sim/mod.rs"]
+mod sim;
 mod start;
 mod status;
 mod subjects;

@@ -45,6 +45,9 @@ struct Inner {
     instance: String,
     sent: AtomicU64,
     calls: Calls,
+    /// Carries requests instead of the network.
+    #[cfg(test)]
+    wire: Option<Box<super::wire::Wire>>,
 }
 
 impl DittoClient {
@@ -63,7 +66,17 @@ impl DittoClient {
             instance: connection.instance,
             sent: AtomicU64::new(0),
             calls: Calls::default(),
+            #[cfg(test)]
+            wire: None,
         })))
+    }
+
+    /// A client whose requests go over `wire`; all else is as always.
+    #[cfg(test)]
+    pub fn on_wire(connection: Connection, wire: Box<super::wire::Wire>) -> Result<Self, SetupError> {
+        let Self(inner) = Self::new(connection)?;
+        let inner = Arc::into_inner(inner).expect("a client that nobody shares yet");
+        Ok(Self(Arc::new(Inner { wire: Some(wire), ..inner })))
     }
 
     pub fn calls(&self) -> &Calls {
@@ -129,6 +142,12 @@ impl Inner {
         let mut outgoing = self.http.request(request.verb.method(), url).headers(headers);
         if let Some(body) = request.body {
             outgoing = outgoing.body(body);
+        }
+        #[cfg(test)]
+        if let Some(wire) = &self.wire {
+            let request = outgoing.build().map_err(|error| self.unreached(error))?;
+            let response = wire(request).await.map_err(|why| self.no_answer(&why))?;
+            return read_answer(response.status().as_u16(), response.headers(), response.body());
         }
         let mut response = outgoing.send().await.map_err(|error| self.unreached(error))?;
         let body = self.read_body(&mut response).await?;

@@ -16,6 +16,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("controller", &["api", "reconcile", "ports", "twin", "settings", "telemetry"]),
     ("engine", &["twin", "rql", "settings", "telemetry"]),
     ("settings", &["telemetry"]),
+    ("sim", &["api", "ditto", "engine", "reconcile", "settings", "telemetry", "twin"]),
     ("telemetry", &["settings"]),
     (
         "role",

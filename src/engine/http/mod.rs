@@ -3,6 +3,8 @@ mod auth;
 mod body;
 mod cloudevents;
 pub mod handle;
+#[cfg(test)]
+pub mod in_process;
 mod lenient;
 mod mender;
 pub mod openapi;
