@@ -76,10 +76,8 @@ impl TwinPolicyStatus {
     ) -> Self {
         let now = seconds(now);
         let old = Before::of(&self.conditions, self.drift.as_ref(), self.last_error.as_ref());
-        // Search is asked on deletion only, and a deletion that waits without twins waits for things.
-        let held_by_things = twins == 0 && outcome.held().is_some_and(|h| h.reason == Reason::DeletionHeld);
         let mut verdicts = old.verdicts(outcome);
-        verdicts.push(in_use(twins, u64::from(held_by_things)));
+        verdicts.push(in_use(twins, outcome.things));
         Self {
             conditions: old.conditions(verdicts, outcome.paused, generation, now),
             observed_generation: Some(generation),

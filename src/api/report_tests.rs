@@ -190,6 +190,7 @@ fn a_policy_tells_who_uses_it_and_what_it_wrote() {
         hash: Some("h".into()),
         labels: ["users".to_owned(), "twinops".to_owned()].into(),
         effective_hash: Some("e".into()),
+        created: true,
     };
     let old = TwinPolicyStatus::default();
     let status = old.after((&written(), &extras), 3, 1, at(0));
@@ -202,7 +203,8 @@ fn a_policy_tells_who_uses_it_and_what_it_wrote() {
     assert_eq!(status.after((&quiet(), &unseen), 3, 1, at(9)), status);
 
     let mut going = quiet();
-    going.synced = Err(Held::new(Reason::DeletionHeld, "1 things in Ditto use this policy"));
+    going.synced = Err(Held::new(Reason::DeletionHeld, "things in Ditto use this policy"));
+    going.things = 1;
     let held = status.after((&going, &unseen), 0, 1, at(9));
     assert_eq!(find(&held.conditions, "InUse").reason, "UsedByThings");
 }

@@ -146,7 +146,8 @@ pub struct AppliedPolicy {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hash: String,
 
-    /// The declared labels. One that the spec no longer declares is removed from the policy by the next
+    /// What was declared: labels, imports as imports/<policyId>, and subjects that expire as
+    /// subjects/<label>/<subjectId>. What the spec no longer declares is removed from the policy by the next
     /// write.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,

@@ -43,11 +43,13 @@ impl Managed for TwinPolicy {
         let place = place(self.meta());
         let id = self.policy_id(&place.0).ok();
         // A claim that may not be made holds nobody else up.
-        let id = id.filter(|id| shared.tenancy(&place.0, [id.namespace()]).is_ok());
+        let may_name = |id: &PolicyId| shared.tenancy(&place.0, [id.namespace()]).is_ok();
+        let id = id.filter(may_name);
         let status = shared.policies.latest.before(&place, self.meta(), self.reported()).status;
         let card = PolicyCard {
             claimant: claimant(self.meta()),
             policy_id: id.map(|id| id.to_string()),
+            imports: imports(self).filter(|id| may_name(id)).map(|id| id.to_string()).collect(),
             standing: standing(&status).map_or_else(Standing::NotReady, |()| Standing::Ready),
         };
         catalog.set_policy(&place, Some(card))
@@ -88,8 +90,17 @@ impl Managed for TwinPolicy {
         let action = finish(shared, passed).await;
         // The twins that wait for it need not wait for the watch.
         shared.refresh::<Self>(&place);
+        if extras.created {
+            let twins = shared.catalog.lock().users_of(&place);
+            shared.wake((twins, std::iter::empty().collect()));
+        }
         action
     }
+}
+
+/// The policies it imports, as far as they can be read.
+fn imports(policy: &TwinPolicy) -> impl Iterator<Item = PolicyId> {
+    policy.spec.imports.keys().filter_map(|id| PolicyId::parse(id).ok())
 }
 
 fn facts(shared: &Shared, policy: &TwinPolicy, going: Option<Going>, known: KnownPolicy) -> PolicyFacts {
@@ -102,11 +113,12 @@ fn facts(shared: &Shared, policy: &TwinPolicy, going: Option<Going>, known: Know
         None => (Claim::Ours, std::iter::empty().collect()),
     };
     let used_by = catalog.used_by(&place);
+    let around = id.as_ref().map(|id| catalog.imports(&place, id.as_str())).unwrap_or_default();
     drop(catalog);
-    let imports: Vec<PolicyId> =
-        policy.spec.imports.keys().filter_map(|id| PolicyId::parse(id).ok()).collect();
+    let imports: Vec<PolicyId> = imports(policy).collect();
     let named = id.iter().chain(&imports).map(PolicyId::namespace);
     PolicyFacts {
+        imports: around,
         tenancy: shared.tenancy(&place.0, named),
         desired: policy.desired(&place.0).map_err(|error| error.to_string()),
         paused: is_paused(policy, policy.spec.suspend),

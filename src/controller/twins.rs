@@ -18,7 +18,7 @@ use crate::twin::claim::Claim;
 use crate::twin::desired::PolicyName;
 use crate::twin::facts::{Going, Known, PolicyFact, TwinFacts};
 use crate::twin::id::{PolicyId, ThingId};
-use crate::twin::reason::{Note, Outcome};
+use crate::twin::reason::{Note, Outcome, Reason};
 
 impl Managed for DigitalTwin {
     const KIND: &'static str = "DigitalTwin";
@@ -81,6 +81,11 @@ impl Managed for DigitalTwin {
         if after != before.status {
             outcome.notes.extend(remarks(self, &before.status, &after, &outcome));
         }
+        if is_out_of_reach(&outcome) {
+            // Its policy may be gone: then nobody sees the thing until the policy is there again.
+            let policies = shared.catalog.lock().policies_of(&place);
+            shared.wake((std::iter::empty().collect(), policies));
+        }
         let is_ready = !outcome.finished
             && shared.twins.find(&place).is_some()
             && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
@@ -140,6 +145,11 @@ fn facts(shared: &Shared, twin: &DigitalTwin, going: Option<Going>, known: Known
         known,
         living,
     }
+}
+
+fn is_out_of_reach(outcome: &Outcome) -> bool {
+    let reasons = [Reason::Forbidden, Reason::PolicyNotAccessible, Reason::DeletionFailed];
+    outcome.held().is_some_and(|held| reasons.contains(&held.reason))
 }
 
 /// What the resource itself should be told beside the verdict.

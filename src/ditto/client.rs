@@ -1,10 +1,12 @@
 //! One connection pool, one call at a time through it.
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use reqwest::Certificate;
 use reqwest::header::HeaderValue;
 
 use crate::ports::{Refused, Said};
@@ -59,7 +61,7 @@ impl DittoClient {
         }
         let base = Base::parse(&connection.url)?;
         Ok(Self(Arc::new(Inner {
-            http: http_client(&base)?,
+            http: http_client(&base, connection.ca_file.as_deref())?,
             login: Login::new(connection.credentials)?,
             base,
             deadline: connection.deadline,
@@ -120,6 +122,9 @@ impl DittoClient {
                 }
             })
         });
+        if matches!(result, Err(Refused::Unauthorized(_))) {
+            inner.login.doubt();
+        }
         inner.calls.count(verb, &result);
         result
     }
@@ -178,6 +183,14 @@ impl Inner {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
+        let text = cause.to_string();
+        if connecting && text.contains("certificate") {
+            let message = format!(
+                "{}: its certificate is not accepted ({text}); name the CA it comes from with --ditto-ca-file (DITTO_CA_FILE)",
+                self.base
+            );
+            return Refused::Unavailable(Said { message, ..Said::default() });
+        }
         if connecting {
             self.no_answer(&format!("cannot connect: {cause}"))
         } else {
@@ -195,7 +208,7 @@ impl Inner {
 }
 
 /// Redirects, proxies of the environment and hidden retries are off: one call is one request to one place.
-fn http_client(base: &Base) -> Result<reqwest::Client, SetupError> {
+fn http_client(base: &Base, ca_file: Option<&Path>) -> Result<reqwest::Client, SetupError> {
     // reqwest panics when nobody has chosen a provider yet; a second choice changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -211,11 +224,20 @@ fn http_client(base: &Base) -> Result<reqwest::Client, SetupError> {
     if !base.encrypted {
         // No certificate is ever looked at, so the system's need not be there.
         builder = builder.tls_certs_only([]);
+    } else if let Some(path) = ca_file {
+        builder = builder.tls_certs_only(certificates(path)?);
     }
     builder.build().map_err(|error| {
         let cause = error.source().map(ToString::to_string);
         SetupError::Tls(cause.unwrap_or_else(|| error.to_string()))
     })
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, SetupError> {
+    let wrong = |why: String| SetupError::CaFile { path: path.to_owned(), why };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&text).map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(found) }
 }
 
 impl fmt::Debug for DittoClient {

@@ -18,6 +18,8 @@ pub struct Connection {
     /// `http://127.0.0.1:8080`, with or without `/api/2`.
     pub url: String,
     pub credentials: Credentials,
+    /// The CAs that a certificate may come from, in PEM, and no others; unset: those of the system.
+    pub ca_file: Option<PathBuf>,
     /// The longest a whole call may take, from the first byte out to the last one in.
     pub deadline: Duration,
     /// Who calls, in correlation ids: `twinops-<instance>-<counter>`. Letters, digits, `.`, `_` and `-`.
@@ -31,6 +33,7 @@ impl Connection {
         Self {
             url: url.into(),
             credentials: Credentials::None,
+            ca_file: None,
             deadline: DEADLINE,
             instance: instance.into(),
         }
@@ -72,6 +75,11 @@ pub enum SetupError {
     Credentials { what: &'static str, why: &'static str },
     #[error("cannot use the token file {}: {why}; check --ditto-token-file and that the file is mounted", path.display())]
     TokenFile { path: PathBuf, why: String },
+    #[error(
+        "cannot use the CA file {}: {why}; --ditto-ca-file (DITTO_CA_FILE) names a file of certificates in PEM",
+        path.display()
+    )]
+    CaFile { path: PathBuf, why: String },
     #[error("cannot set up TLS: {0}; install a CA bundle (Debian: `ca-certificates`) or use an http:// URL")]
     Tls(String),
 }

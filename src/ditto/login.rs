@@ -31,7 +31,8 @@ pub(super) enum Login {
 
 pub(super) struct TokenFile {
     path: PathBuf,
-    last: Mutex<(Instant, HeaderValue)>,
+    /// When it was read; unset: it is read before it is sent again.
+    last: Mutex<(Option<Instant>, HeaderValue)>,
 }
 
 impl Login {
@@ -59,7 +60,7 @@ impl Login {
             Credentials::TokenFile(path) => {
                 let token =
                     read_token(&path).map_err(|why| SetupError::TokenFile { path: path.clone(), why })?;
-                let last = Mutex::new((Instant::now(), token));
+                let last = Mutex::new((Some(Instant::now()), token));
                 Ok(Self::File(Arc::new(TokenFile { path, last })))
             }
         }
@@ -73,13 +74,20 @@ impl Login {
             Self::File(file) => Arc::clone(file),
         };
         let (read_at, token) = file.last.lock().clone();
-        if read_at.elapsed() < TOKEN_AGE_MAX {
+        if read_at.is_some_and(|at| at.elapsed() < TOKEN_AGE_MAX) {
             return Ok(Some((AUTHORIZATION, token)));
         }
         let token = tokio::task::spawn_blocking(move || file.refresh())
             .await
             .map_err(|error| unreadable(&error.to_string()))??;
         Ok(Some((AUTHORIZATION, token)))
+    }
+
+    /// Ditto refused it: a token that was revoked before its time is replaced in its file.
+    pub fn doubt(&self) {
+        if let Self::File(file) = self {
+            file.last.lock().0 = None;
+        }
     }
 
     /// Bytes of name and value.
@@ -111,7 +119,7 @@ impl TokenFile {
             let error = SetupError::TokenFile { path: self.path.clone(), why };
             unreadable(&error.to_string())
         })?;
-        *self.last.lock() = (Instant::now(), token.clone());
+        *self.last.lock() = (Some(Instant::now()), token.clone());
         Ok(token)
     }
 }
@@ -158,7 +166,7 @@ mod tests {
     fn age(login: &Login) {
         let Login::File(file) = login else { panic!("a token file") };
         let long_ago = Instant::now().checked_sub(TOKEN_AGE_MAX).expect("the machine has run for 10 s");
-        file.last.lock().0 = long_ago;
+        file.last.lock().0 = Some(long_ago);
     }
 
     async fn bearer(login: &Login) -> Result<String, Refused> {

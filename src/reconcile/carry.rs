@@ -1,6 +1,7 @@
 //! Carries the requests of a pass out, one after the other, and feeds the answers back.
 use std::future::Future;
 
+use super::would::{Seen, Would};
 use crate::ports::{Policies, Search, Things};
 use crate::twin::facts::{PolicyFacts, TwinFacts};
 use crate::twin::pass::TwinPass;
@@ -33,8 +34,8 @@ impl Finalizer for NoFinalizer {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     pub outcome: Outcome,
-    /// A dry run stopped before this write: `create`, `update` or `delete`.
-    pub would: Option<&'static str>,
+    /// A dry run stopped before this write.
+    pub would: Option<Would>,
 }
 
 /// One pass over one twin.
@@ -44,14 +45,18 @@ where
     F: Finalizer,
 {
     let (mut pass, mut next) = TwinPass::start(facts, ditto.header_room());
+    let mut seen = Seen::default();
     loop {
         match next {
             Next::Done(outcome) => return Report { outcome: *outcome, would: None },
-            Next::Ask(request) if dry_run && request.writes() => {
-                return Report { outcome: pass.so_far(), would: Some(request.verb()) };
+            Next::Ask(request) if dry_run && writes_to_ditto(&request) => {
+                return Report { outcome: pass.so_far(), would: Some(seen.would(&request)) };
             }
             Next::Ask(request) => {
                 let answer = ask(ditto, finalizer, request).await;
+                if dry_run {
+                    seen.note(&answer);
+                }
                 (pass, next) = pass.step(answer);
             }
         }
@@ -70,18 +75,27 @@ where
     F: Finalizer,
 {
     let (mut pass, mut next) = PolicyPass::start(facts);
+    let mut seen = Seen::default();
     loop {
         match next {
             Next::Done(outcome) => return (Report { outcome: *outcome, would: None }, pass.extras),
-            Next::Ask(request) if dry_run && request.writes() => {
-                return (Report { outcome: pass.so_far(), would: Some(request.verb()) }, pass.extras);
+            Next::Ask(request) if dry_run && writes_to_ditto(&request) => {
+                return (Report { outcome: pass.so_far(), would: Some(seen.would(&request)) }, pass.extras);
             }
             Next::Ask(request) => {
                 let answer = ask(ditto, finalizer, request).await;
+                if dry_run {
+                    seen.note(&answer);
+                }
                 (pass, next) = pass.step(answer);
             }
         }
     }
+}
+
+/// A dry run has no cluster: finalizers are nobody's there.
+fn writes_to_ditto(request: &Request) -> bool {
+    request.writes() && !matches!(request, Request::AddFinalizer | Request::RemoveFinalizer)
 }
 
 async fn ask<D, F>(ditto: &D, finalizer: &F, request: Request) -> Answer

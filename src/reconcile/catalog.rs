@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::twin::claim::{Claim, Claimant, claim};
 use crate::twin::desired::{Identity, PolicyName};
-use crate::twin::facts::PolicyFact;
+use crate::twin::facts::{Imports, PolicyFact};
 use crate::twin::id::PolicyId;
 
 /// `(namespace, name)` of a resource.
@@ -31,6 +31,8 @@ pub enum Standing {
 pub struct PolicyCard {
     pub claimant: Claimant,
     pub policy_id: Option<String>,
+    /// Ids of the policies it imports.
+    pub imports: BTreeSet<String>,
     pub standing: Standing,
 }
 
@@ -41,6 +43,8 @@ pub struct Catalog {
     policies: HashMap<Place, PolicyCard>,
     by_thing: HashMap<String, BTreeSet<Place>>,
     by_policy: HashMap<String, BTreeSet<Place>>,
+    /// Policies by the id of a policy that they import.
+    importers: HashMap<String, BTreeSet<Place>>,
     /// Twins by the policy they name: a resource, or an id.
     users: BTreeMap<Named, BTreeSet<Place>>,
 }
@@ -88,8 +92,8 @@ impl Catalog {
         (twins, policies)
     }
 
-    /// As [`Catalog::set_twin`], for a policy. Returns the twins that use it and the policies whose claim
-    /// may have changed.
+    /// As [`Catalog::set_twin`], for a policy. Returns the twins that use it, and the policies whose claim may
+    /// have changed, that import it, or that it imported or imports.
     pub fn set_policy(
         &mut self,
         place: &Place,
@@ -103,6 +107,10 @@ impl Catalog {
         twins.extend(self.users_of(place));
         if let Some(old) = self.policies.remove(place) {
             policies.extend(old.policy_id.iter().flat_map(|id| take(&mut self.by_policy, id, place)));
+            policies.extend(self.connected(&old));
+            for id in &old.imports {
+                take(&mut self.importers, id, place);
+            }
         }
         if let Some(card) = card {
             if let Some(id) = &card.policy_id {
@@ -110,11 +118,56 @@ impl Catalog {
                 claims.insert(place.clone());
                 policies.extend(claims.iter().cloned());
             }
+            for id in &card.imports {
+                self.importers.entry(id.clone()).or_default().insert(place.clone());
+            }
+            policies.extend(self.connected(&card));
             self.policies.insert(place.clone(), card);
             twins.extend(self.users_of(place));
         }
         policies.remove(place);
         (twins, policies)
+    }
+
+    /// Policies that import this one or that it imports.
+    fn connected(&self, card: &PolicyCard) -> BTreeSet<Place> {
+        let importers = card.policy_id.iter().filter_map(|id| self.importers.get(id));
+        let imported = card.imports.iter().filter_map(|id| self.by_policy.get(id));
+        importers.chain(imported).flatten().cloned().collect()
+    }
+
+    /// What the policy of a resource imports, and who imports `policy_id`.
+    pub fn imports(&self, place: &Place, policy_id: &str) -> Imports {
+        let card = self.policies.get(place);
+        let ids = card.map(|card| &card.imports).into_iter().flatten();
+        let fact = |id: &String| Some((id.clone(), self.fact_of(&PolicyId::parse(id).ok()?)));
+        let circle = card.and_then(|_| self.circle(policy_id));
+        let by = self.importers.get(policy_id).into_iter().flatten().filter(|by| *by != place);
+        // In a circle nobody would go first.
+        let by = by.filter(|_| circle.is_none()).map(|by| format!("{}/{}", by.0, by.1)).collect();
+        Imports { named: ids.filter_map(fact).collect(), circle, by }
+    }
+
+    /// The way along imports from a policy back to itself.
+    fn circle(&self, policy_id: &str) -> Option<Vec<String>> {
+        let imports = |id: &str| {
+            let places = self.by_policy.get(id).into_iter().flatten();
+            places.filter_map(|place| self.policies.get(place)).flat_map(|card| card.imports.iter().cloned())
+        };
+        let mut seen = BTreeSet::new();
+        let mut ways = vec![vec![policy_id.to_owned()]];
+        while let Some(way) = ways.pop() {
+            for next in way.last().into_iter().flat_map(|id| imports(id)) {
+                let longer: Vec<_> = way.iter().cloned().chain([next.clone()]).collect();
+                if next == policy_id {
+                    return Some(longer);
+                }
+                if seen.insert(next) {
+                    ways.push(longer);
+                }
+            }
+        }
+        None
     }
 
     /// Who holds a thing id, and the uids of all living resources that claim it.
@@ -148,14 +201,16 @@ impl Catalog {
                 None => PolicyFact::NotFound(name.clone()),
                 Some(card) => managed(card, name),
             },
-            PolicyName::Id(id) => {
-                let holder = self.by_policy.get(id.as_str()).into_iter().flatten();
-                let cards = holder.filter_map(|place| Some((place, self.policies.get(place)?)));
-                match cards.min_by_key(|(_, card)| (card.claimant.deleting, card.claimant.since.clone())) {
-                    Some((place, card)) => managed(card, &place.1),
-                    None => PolicyFact::Unmanaged(id.clone()),
-                }
-            }
+            PolicyName::Id(id) => self.fact_of(id),
+        }
+    }
+
+    fn fact_of(&self, id: &PolicyId) -> PolicyFact {
+        let holder = self.by_policy.get(id.as_str()).into_iter().flatten();
+        let cards = holder.filter_map(|place| Some((place, self.policies.get(place)?)));
+        match cards.min_by_key(|(_, card)| (card.claimant.deleting, card.claimant.since.clone())) {
+            Some((place, card)) => managed(card, &place.1),
+            None => PolicyFact::Unmanaged(id.clone()),
         }
     }
 
@@ -173,7 +228,14 @@ impl Catalog {
         self.twins.values().filter(|card| card.claimant.deleting).count()
     }
 
-    fn users_of(&self, place: &Place) -> BTreeSet<Place> {
+    /// The policy resources that a twin names, by name or by id.
+    pub fn policies_of(&self, twin: &Place) -> BTreeSet<Place> {
+        let named = self.twins.get(twin).and_then(|card| named(twin, card.policy.as_ref()));
+        named.map(|named| self.policies_named(&named)).unwrap_or_default()
+    }
+
+    /// Twins that use a policy, by resource name or by id.
+    pub fn users_of(&self, place: &Place) -> BTreeSet<Place> {
         let by_id = self.policies.get(place).and_then(|card| card.policy_id.clone()).map(Named::Id);
         let names = [Some(Named::Resource(place.clone())), by_id];
         names.into_iter().flatten().filter_map(|named| self.users.get(&named)).flatten().cloned().collect()
@@ -221,71 +283,5 @@ fn judge(identity: &Identity, claimants: &[Claimant]) -> (Claim, BTreeSet<String
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(name: &str) -> Place {
-        ("n".into(), name.into())
-    }
-
-    fn claimant(name: &str, since: &str) -> Claimant {
-        Claimant {
-            namespace: "n".into(),
-            name: name.into(),
-            uid: name.into(),
-            since: since.into(),
-            deleting: false,
-        }
-    }
-
-    fn twin(name: &str, since: &str, thing: &str, policy: PolicyName) -> TwinCard {
-        TwinCard { claimant: claimant(name, since), thing_id: Some(thing.into()), policy: Some(policy) }
-    }
-
-    fn policy(standing: Standing) -> PolicyCard {
-        PolicyCard { claimant: claimant("p", "1"), policy_id: Some("a:p".into()), standing }
-    }
-
-    #[test]
-    fn f30_a_policy_wakes_the_twins_that_wait_for_it() {
-        let mut catalog = Catalog::default();
-        let by_name = PolicyName::Resource("p".into());
-        catalog.set_twin(&place("t"), Some(twin("t", "1", "a:t", by_name.clone())));
-        assert_eq!(catalog.policy_fact("n", &by_name), PolicyFact::NotFound("p".into()));
-        let (woken, _) = catalog.set_policy(&place("p"), Some(policy(Standing::NotReady("new".into()))));
-        assert_eq!(woken, [place("t")].into());
-        assert!(matches!(catalog.policy_fact("n", &by_name), PolicyFact::NotReady(_)));
-        let (woken, _) = catalog.set_policy(&place("p"), Some(policy(Standing::Ready)));
-        assert_eq!(woken, [place("t")].into());
-        let id = PolicyId::parse("a:p").unwrap();
-        assert_eq!(catalog.policy_fact("n", &by_name), PolicyFact::Managed(id.clone()));
-        assert_eq!(catalog.policy_fact("m", &PolicyName::Id(id.clone())), PolicyFact::Managed(id));
-        let again = catalog.set_policy(&place("p"), Some(policy(Standing::Ready)));
-        assert_eq!(again, Default::default(), "nothing changed, nobody is woken");
-    }
-
-    #[test]
-    fn f12_the_other_claimant_is_woken_when_one_goes() {
-        let mut catalog = Catalog::default();
-        let by_id = PolicyName::Id(PolicyId::parse("x:y").unwrap());
-        catalog.set_twin(&place("old"), Some(twin("old", "1", "a:t", by_id.clone())));
-        let (woken, _) = catalog.set_twin(&place("new"), Some(twin("new", "2", "a:t", by_id.clone())));
-        assert_eq!(woken, [place("old")].into());
-        let (woken, _) = catalog.set_twin(&place("old"), None);
-        assert_eq!(woken, [place("new")].into());
-        assert_eq!(catalog.policy_fact("n", &by_id), PolicyFact::Unmanaged(PolicyId::parse("x:y").unwrap()));
-    }
-
-    #[test]
-    fn users_are_counted_by_name_and_by_id() {
-        let mut catalog = Catalog::default();
-        catalog.set_policy(&place("p"), Some(policy(Standing::Ready)));
-        catalog.set_twin(&place("t"), Some(twin("t", "1", "a:t", PolicyName::Resource("p".into()))));
-        let by_id = PolicyName::Id(PolicyId::parse("a:p").unwrap());
-        let (_, policies) = catalog.set_twin(&place("u"), Some(twin("u", "1", "a:u", by_id)));
-        assert_eq!(policies, [place("p")].into());
-        assert_eq!(catalog.used_by(&place("p")), 2);
-        catalog.set_twin(&place("u"), None);
-        assert_eq!((catalog.used_by(&place("p")), catalog.twins()), (1, 1));
-    }
-}
+#[path = "catalog_tests.rs"]
+mod tests;

@@ -4,6 +4,8 @@
 //! in `twin/`; here are only the calls.
 mod carry;
 mod catalog;
+mod would;
 
 pub use carry::{Finalizer, NoFinalizer, Report, policy, twin};
 pub use catalog::{Catalog, Place, PolicyCard, Standing, TwinCard};
+pub use would::Would;

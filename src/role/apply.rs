@@ -4,10 +4,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::NOTHING_TRIED;
-use crate::ditto::DittoClient;
 use crate::ports::{Policies, Refused};
 use crate::settings::{Apply, Output, Prune};
-use crate::source::{self, Line, Runner, Snapshot, Summary};
+use crate::source::{self, Line, Runner, Summary};
 
 pub async fn run(apply: Apply) -> anyhow::Result<ExitCode> {
     let snapshot = match source::read(&apply.folder.paths, apply.folder.recursive) {
@@ -31,7 +30,13 @@ pub async fn run(apply: Apply) -> anyhow::Result<ExitCode> {
         })
         .await;
     if apply.folder.prune != Prune::Never {
-        prune(&runner, &snapshot, &apply, &mut lines).await;
+        let confirmed = apply.folder.prune == Prune::Confirmed;
+        runner
+            .prune(&snapshot, confirmed, |line| {
+                print(&line, apply.output);
+                lines.push(line);
+            })
+            .await;
     }
     let summary = Summary::of(&lines);
     match apply.output {
@@ -47,52 +52,17 @@ fn print(line: &Line, output: Output) {
     }
 }
 
-/// Deletes what earlier runs left, once it is clear that the files say so.
-async fn prune(runner: &Runner<DittoClient>, snapshot: &Snapshot, apply: &Apply, lines: &mut Vec<Line>) {
-    let held = |message: String| Line::held("Folder", "PruneHeld", message);
-    if let Some(problem) = snapshot.problems.first() {
-        let why = format!("nothing is pruned while a file cannot be read: {problem}");
-        return say(held(why), apply.output, lines);
-    }
-    if snapshot.is_empty() {
-        let why = "nothing is pruned: a folder declares nothing at all; to delete everything, delete the things in Ditto";
-        return say(held(why.into()), apply.output, lines);
-    }
-    let left = match runner.leftovers(snapshot).await {
-        Ok(left) => left,
-        Err(refused) => return say(held(format!("nothing is pruned: {refused}")), apply.output, lines),
-    };
-    if left.is_unusual() && apply.folder.prune != Prune::Confirmed {
-        let why = format!(
-            "{} of {} things of owner {:?} would go: run again with --yes to delete them",
-            left.things.len(),
-            left.of_owner,
-            runner.owner
-        );
-        return say(held(why), apply.output, lines);
-    }
-    if matches!(apply.output, Output::Text) {
-        for (id, mark) in &left.things {
-            println!("prune        {id} ({}), which no file declares", mark.place());
-        }
-    }
-    let output = apply.output;
-    runner.prune(left, |line| say(line, output, lines)).await;
-}
-
-fn say(line: Line, output: Output, lines: &mut Vec<Line>) {
-    print(&line, output);
-    lines.push(line);
-}
-
 fn unreachable(url: &str, refused: &Refused) -> String {
-    let next = match refused {
-        Refused::Unauthorized(_) => {
-            "set DITTO_USERNAME and DITTO_PASSWORD, DITTO_PRE_AUTHENTICATED, or DITTO_TOKEN_FILE"
+    match refused {
+        Refused::Unauthorized(_) => format!(
+            "Ditto at {url}: {refused}; set DITTO_USERNAME and DITTO_PASSWORD, DITTO_PRE_AUTHENTICATED, or DITTO_TOKEN_FILE"
+        ),
+        // It names the place and the flag already.
+        Refused::Unavailable(said) if said.status == 0 => {
+            format!("{refused}; `twinops dev` starts one on this machine")
         }
-        _ => "start it (`twinops dev`), or name it with --ditto-url",
-    };
-    format!("Ditto at {url}: {refused}; {next}")
+        _ => format!("Ditto at {url}: {refused}; check that --ditto-url names a Ditto"),
+    }
 }
 
 fn nothing_tried(why: &impl std::fmt::Display) -> ExitCode {

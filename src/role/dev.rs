@@ -10,15 +10,21 @@ use crate::ditto::DittoClient;
 use crate::engine::{self, Durability, EngineOptions};
 use crate::ports::Policies;
 use crate::settings::{Data, Dev, LOOPBACK_SUBJECT, Prune};
-use crate::source::{self, Absences, Line, Runner, Snapshot, Watcher};
+use crate::source::{
+    self, Absences, Gone, Line, Pending, Runner, Snapshot, Summary, Watcher, count, first_of,
+};
 use crate::telemetry::{self, Readiness, Telemetry};
+use crate::twin::reason::Reason;
 
 /// How often everything is compared anew, to repair what was changed behind our back.
 const RESYNC: Duration = Duration::from_secs(10);
+/// Kinds of lines that are about no resource.
+const FILE: &str = "File";
+const FOLDER: &str = "Folder";
 
 pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     // Watched before it is read, so that nothing falls in between.
-    let watcher = Watcher::start(&dev.folder.paths, dev.folder.recursive)?;
+    let watcher = Watcher::start(&dev.folder.paths, dev.folder.recursive, dev.poll);
     let snapshot = match source::read(&dev.folder.paths, dev.folder.recursive) {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -48,8 +54,12 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     let mut board = Board::default();
     let mut absences = Absences::default();
     let now = absences.settle(snapshot, Instant::now()).snapshot;
-    let mut folder = Folder { dev: &dev, runner, now, absences };
-    folder.reconcile(&mut board).await;
+    let pending = Pending::default();
+    let mut folder = Folder { dev: &dev, runner, now, absences, pending, leftovers_due: true };
+    let first = folder.reconcile(&mut board).await;
+    if first.resources > 0 {
+        println!("{first}; saved files are followed, Ctrl-C ends it");
+    }
     readiness.set("twins", Ok(()));
     folder.leftovers(&mut board).await;
     folder.follow(watcher, &mut board, &stop).await;
@@ -80,7 +90,11 @@ struct Board(BTreeMap<(&'static str, String, String, String), Line>);
 impl Board {
     fn say(&mut self, line: Line) {
         // Several problems may be about one file: the message tells them apart.
-        let about = if line.name.is_empty() { line.message.clone() } else { String::new() };
+        let about = match line.kind {
+            FILE => line.message.clone(),
+            FOLDER => line.reason.clone(),
+            _ => String::new(),
+        };
         let key = (line.kind, line.namespace.clone(), line.name.clone(), about);
         if self.0.get(&key).is_none_or(|before| !line.says_the_same(before)) {
             println!("{line}");
@@ -91,7 +105,12 @@ impl Board {
     /// Mended problems may be said again when they come back.
     fn forget_problems(&mut self, snapshot: &Snapshot) {
         let standing: Vec<String> = snapshot.problems.iter().map(ToString::to_string).collect();
-        self.0.retain(|(_, _, name, message), _| !name.is_empty() || standing.contains(message));
+        self.0.retain(|(kind, .., message), _| *kind != FILE || standing.contains(message));
+    }
+
+    /// Nothing waits for a yes any more: when it does again, that is said again.
+    fn forget(&mut self, reason: &str) {
+        self.0.retain(|(kind, .., about), _| *kind != FOLDER || about != reason);
     }
 }
 
@@ -100,41 +119,73 @@ struct Folder<'a> {
     runner: Runner<DittoClient>,
     now: Snapshot,
     absences: Absences,
+    pending: Pending,
+    /// What vanished while nobody watched was not told yet.
+    leftovers_due: bool,
 }
 
 impl Folder<'_> {
-    async fn reconcile(&mut self, board: &mut Board) {
+    async fn reconcile(&self, board: &mut Board) -> Summary {
         board.forget_problems(&self.now);
-        self.runner.run(&self.now, |line| board.say(line)).await;
+        let mut lines = vec![];
+        let say = |line: Line| {
+            lines.push(line.clone());
+            board.say(line);
+        };
+        self.runner.run(&self.now, say).await;
+        Summary::of(&lines)
     }
 
-    /// What vanished while nobody watched is reported, and deleted only when asked.
-    async fn leftovers(&self, board: &mut Board) {
-        let held = |message: String| Line::held("Folder", "Leftovers", message);
-        if !self.now.problems.is_empty() || self.now.is_empty() {
+    /// What vanished while nobody watched is reported, and deleted only when asked. As long as a file
+    /// cannot be read it may hold what is missing.
+    async fn leftovers(&mut self, board: &mut Board) {
+        if !self.leftovers_due || self.dev.folder.paths.is_empty() {
             return;
         }
-        match self.runner.leftovers(&self.now).await {
-            Ok(left) if left.is_empty() => {}
-            Ok(left) if self.dev.folder.prune == Prune::Never => {
-                let names: Vec<_> = left.things.iter().take(5).map(|(id, _)| id.to_string()).collect();
-                board.say(held(format!(
-                    "{} things of owner {:?} are in Ditto and in no file ({}, ...); start with --owner {} --prune to delete them",
-                    left.things.len(), self.runner.owner, names.join(", "), self.runner.owner
-                )));
-            }
-            Ok(left) if left.is_unusual() && self.dev.folder.prune != Prune::Confirmed => {
-                board.say(held(format!(
-                    "{} of {} things would go: start with --prune --yes to delete them",
-                    left.things.len(),
-                    left.of_owner
-                )));
-            }
-            Ok(left) => self.runner.prune(left, |line| board.say(line)).await,
-            Err(refused) => {
-                board.say(held(format!("could not look for things that no file declares: {refused}")));
-            }
+        let obstacle = self.now.obstacle();
+        self.leftovers_due = obstacle.is_some();
+        if obstacle.is_none() && self.dev.folder.prune != Prune::Never {
+            let confirmed = self.dev.folder.prune == Prune::Confirmed;
+            return self.runner.prune(&self.now, confirmed, |line| board.say(line)).await;
         }
+        let left = match self.runner.leftovers(&self.now).await {
+            Ok(left) if left.is_empty() => return,
+            Ok(left) => left,
+            Err(refused) => {
+                let message = format!("could not look for things that no file declares: {refused}");
+                return board.say(Line::held(FOLDER, "Leftovers", message));
+            }
+        };
+        let owner = &self.runner.owner;
+        let names: Vec<_> = left.things.iter().map(|(id, _)| id).collect();
+        let next = match obstacle {
+            Some(why) => format!("nothing is deleted {why}"),
+            None => format!("start with --owner {owner} --prune to delete what was created here"),
+        };
+        let (things, are) = (count(names.len(), "thing"), if names.len() == 1 { "is" } else { "are" });
+        let message = format!(
+            "{things} of owner {owner:?} {are} in Ditto and in no file ({}); {next}",
+            first_of(&names)
+        );
+        board.say(Line::held(FOLDER, "Leftovers", message));
+    }
+
+    /// Takes back what no file declares any more, and what could not be taken back before.
+    async fn take_back(&mut self, gone: Gone, board: &mut Board) {
+        self.pending.add(gone, &self.now);
+        if self.pending.is_empty() {
+            return board.forget(Reason::DeletionHeld.word());
+        }
+        if self.dev.folder.prune != Prune::Confirmed
+            && let Some(held) = self.pending.held(&self.now, &self.runner.owner)
+        {
+            return board.say(held);
+        }
+        let (lines, again) = self.runner.take_back(self.pending.take(), &self.now).await;
+        for line in lines {
+            board.say(line);
+        }
+        self.pending.add(again, &self.now);
     }
 
     async fn follow(&mut self, mut watcher: Watcher, board: &mut Board, stop: &CancellationToken) {
@@ -151,7 +202,10 @@ impl Folder<'_> {
                 () = stop.cancelled() => return,
                 () = watcher.changed() => again = self.look(board).await,
                 () = look_again => again = self.look(board).await,
-                _ = resync.tick() => self.reconcile(board).await,
+                _ = resync.tick() => {
+                    self.reconcile(board).await;
+                    self.take_back(Gone::default(), board).await;
+                }
             }
         }
     }
@@ -166,9 +220,8 @@ impl Folder<'_> {
         let settled = self.absences.settle(read, Instant::now());
         self.now = settled.snapshot;
         self.reconcile(board).await;
-        for line in self.runner.take_back(&settled.gone, &self.now).await {
-            board.say(line);
-        }
+        self.take_back(settled.gone, board).await;
+        self.leftovers(board).await;
         settled.again
     }
 }

@@ -17,8 +17,12 @@ pub fn client(ditto: &settings::Ditto, role: &str) -> anyhow::Result<DittoClient
             anyhow::bail!("a token comes from a file: set --ditto-token-file")
         }
     };
-    let connection =
-        Connection { credentials, deadline: ditto.timeout, ..Connection::new(&ditto.url, instance(role)) };
+    let connection = Connection {
+        credentials,
+        ca_file: ditto.ca_file.clone(),
+        deadline: ditto.timeout,
+        ..Connection::new(&ditto.url, instance(role))
+    };
     Ok(DittoClient::new(connection)?)
 }
 

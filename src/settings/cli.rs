@@ -56,6 +56,10 @@ pub struct DevArgs {
     #[arg(value_name = "DIR")]
     pub folders: Vec<PathBuf>,
 
+    /// Look at the folders every second instead of waiting to be told of changes: for network folders.
+    #[arg(long, env = "TWINOPS_POLL", value_parser = BoolishValueParser::new())]
+    pub poll: bool,
+
     /// Where the engine serves Ditto's API. Port 0 picks a free one.
     #[arg(long, env = "TWINOPS_ENGINE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub engine_listen: String,
@@ -251,6 +255,10 @@ pub struct DittoArgs {
     /// Log in with the bearer token in this file.
     #[arg(long, env = "DITTO_TOKEN_FILE", value_name = "FILE", hide_env_values = true)]
     pub ditto_token_file: Option<PathBuf>,
+
+    /// Trust the CA certificates in this PEM file, and no others. Unset: those of the system.
+    #[arg(long, env = "DITTO_CA_FILE", value_name = "FILE")]
+    pub ditto_ca_file: Option<PathBuf>,
 
     /// How long one call to Ditto may take.
     #[arg(long, env = "TWINOPS_DITTO_TIMEOUT", value_name = "DURATION", default_value = "10s")]

@@ -20,6 +20,8 @@ pub struct Ditto {
     /// E.g. `ws://ditto-gateway:8080/ws/2`.
     pub ws_url: String,
     pub credentials: Credentials,
+    /// The CAs that are trusted, in PEM; unset: those of the system.
+    pub ca_file: Option<PathBuf>,
     /// Limit for one call.
     pub timeout: Duration,
 }
@@ -79,7 +81,11 @@ pub(super) fn check(
         }
         Credentials::PreAuthenticated(LOOPBACK_SUBJECT.to_owned())
     });
-    Ditto { url: url.as_ref().map_or_else(String::new, text_of), ws_url, credentials, timeout }
+    let ca_file = args.ditto_ca_file.clone().filter(|path| !path.as_os_str().is_empty());
+    if let Some(path) = &ca_file {
+        readable("--ditto-ca-file", path, around, mistakes);
+    }
+    Ditto { url: url.as_ref().map_or_else(String::new, text_of), ws_url, credentials, ca_file, timeout }
 }
 
 /// The one kind of credentials that is given, if any; more than one is a mistake.

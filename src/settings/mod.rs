@@ -54,6 +54,8 @@ pub struct Dev {
     pub management_listen: SocketAddr,
     pub data: Data,
     pub folder: Folder,
+    /// Look every second instead of being told.
+    pub poll: bool,
 }
 
 impl Dev {
@@ -211,6 +213,7 @@ fn dev(args: cli::DevArgs, mistakes: &mut Mistakes) -> Dev {
         management_listen,
         data: data(args.data, mistakes),
         folder: folder(args.folders, args.folder, mistakes),
+        poll: args.poll,
     }
 }
 

@@ -129,6 +129,11 @@ fn credentials_are_given_once_and_whole() {
         ),
         ("twinops apply d --ditto-token-file empty-file", &[], &["--ditto-token-file: empty-file is empty"]),
         (
+            "twinops apply d --ditto-ca-file no-file",
+            &[],
+            &["--ditto-ca-file: cannot read no-file: entity not found"],
+        ),
+        (
             "twinops apply d --ditto-token-file t --ditto-pre-authenticated a:b",
             &[],
             &["--ditto-pre-authenticated: given together with --ditto-token-file: keep one of them"],
@@ -198,6 +203,9 @@ fn a_ditto_is_named_in_many_ways_and_found_in_one() {
     }
     let elsewhere = ditto("twinops apply d --ditto-ws-url wss://h/ws/2", &[]);
     assert_eq!(elsewhere.ws_url, "wss://h/ws/2");
+    assert_eq!(elsewhere.ca_file, None);
+    let private = ditto("twinops apply d --ditto-ca-file ca.pem", &[]);
+    assert_eq!(private.ca_file, Some("ca.pem".into()));
 }
 
 #[test]

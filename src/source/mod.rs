@@ -16,6 +16,8 @@ mod absences;
 mod files;
 mod line;
 mod merge;
+mod pending;
+mod poll;
 mod prune;
 mod resource;
 mod run;
@@ -23,13 +25,14 @@ mod watch;
 mod yaml;
 
 pub use absences::{ABSENCE_MIN, Absences, Gone, Settled};
-pub use line::{Line, Summary, Verdict};
+pub use line::{Line, Summary, Verdict, count, first_of};
 pub use merge::merge;
+pub use pending::Pending;
 pub use prune::Leftovers;
 pub use resource::DEFAULT_NAMESPACE;
 use resource::Found;
 pub use run::{Runner, place_of};
-pub use watch::{WatchError, Watcher};
+pub use watch::Watcher;
 
 /// A path that was named on the command line and cannot be read. With one of them nothing is tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,6 +124,8 @@ pub struct Snapshot {
     pub skipped: Vec<Note>,
     /// Files with a problem: what they declared before still holds.
     pub broken: BTreeSet<PathBuf>,
+    /// Files that were read, whatever they hold.
+    pub files: BTreeSet<PathBuf>,
     /// The paths that cannot be read, by their place among those named.
     pub lost: Vec<(usize, FolderError)>,
     /// The paths as they were named.
@@ -128,13 +133,28 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether nothing is declared, by any of the paths that were named: an empty mount deletes nothing.
-    pub fn is_empty(&self) -> bool {
-        let declares = |root: usize| {
-            self.twins.iter().any(|t| t.place.root == root)
-                || self.policies.iter().any(|p| p.place.root == root)
+    /// Why what is missing here is not known to be gone, as the end of a sentence that says what is not
+    /// done: a file may have declared it, and an empty mount declares nothing.
+    pub fn obstacle(&self) -> Option<String> {
+        if let Some(problem) = self.problems.first() {
+            return Some(format!("while a file cannot be read: {problem}"));
+        }
+        let files = || {
+            let twins = self.twins.iter().map(|twin| &twin.place);
+            twins.chain(self.policies.iter().map(|policy| &policy.place))
         };
-        self.roots.is_empty() || !(0..self.roots.len()).all(declares)
+        let mut roots = self.roots.iter().enumerate();
+        // A file may have been found under another path that was named before.
+        let silent =
+            roots.find(|(root, path)| !files().any(|at| at.root == *root || at.file.starts_with(path)));
+        match silent {
+            Some((_, path)) => Some(format!(
+                "while {} declares nothing at all; to delete everything, delete the things in Ditto",
+                path.display()
+            )),
+            None if self.roots.is_empty() => Some("without a folder".into()),
+            None => None,
+        }
     }
 }
 
@@ -181,6 +201,7 @@ impl Scan {
         let mut problems = vec![];
         match files::text(file) {
             Ok(text) => {
+                self.snapshot.files.insert(file.into());
                 let (documents, unreadable) = yaml::split(&text);
                 for (index, document) in documents.into_iter().enumerate() {
                     let place = Place { root, file: file.into(), document: index };

@@ -3,14 +3,14 @@
 //! Search only suggests; each thing is confirmed by reading its mark before anything happens to it.
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::line::Line;
-use super::run::Runner;
+use super::line::{Line, Verdict, count};
+use super::run::{Runner, patience};
 use super::{DEFAULT_NAMESPACE, Snapshot};
 use crate::ports::{Policies, Refused, Search, Things};
-use crate::twin::desired::Identity;
 use crate::twin::id::{PolicyId, ThingId};
-use crate::twin::mark::Mark;
+use crate::twin::mark::{Mark, Origin};
 use crate::twin::policy::mark_of;
+use crate::twin::reason::Reason;
 use crate::twin::rql_text;
 
 /// Things on one page of the search.
@@ -33,11 +33,14 @@ impl Leftovers {
         self.things.is_empty() && self.policies.is_empty()
     }
 
-    /// Whether so much goes at once that somebody must say yes.
     pub fn is_unusual(&self) -> bool {
-        let going = self.things.len();
-        going > HELD_ABOVE && going * 100 > self.of_owner * HELD_ABOVE_PERCENT
+        is_unusual(self.things.len(), self.of_owner)
     }
+}
+
+/// Whether so much goes at once that somebody must say yes.
+pub fn is_unusual(going: usize, of_all: usize) -> bool {
+    going > HELD_ABOVE && going * 100 > of_all * HELD_ABOVE_PERCENT
 }
 
 impl<D: Things + Policies> Runner<D> {
@@ -99,27 +102,89 @@ impl<D: Things + Policies> Runner<D> {
         }
     }
 
-    /// Things before the policies they use.
-    pub async fn prune(&self, left: Leftovers, mut say: impl FnMut(Line)) {
-        for (id, mark) in left.things {
-            let place = (mark.namespace.clone(), mark.name.clone());
-            let report = self.take_back_thing(id, identity_of(mark)).await;
-            say(Line::of("DigitalTwin", &place, &report));
+    /// Deletes what earlier runs left, once it is clear that the files say so. An unusual number is only
+    /// named unless it is `confirmed`.
+    pub async fn prune(&self, snapshot: &Snapshot, confirmed: bool, mut say: impl FnMut(Line))
+    where
+        D: Clone,
+    {
+        let held = |message: String| Line::held("Folder", "PruneHeld", message);
+        if let Some(why) = snapshot.obstacle() {
+            return say(held(format!("nothing is pruned {why}")));
         }
+        let left = match self.leftovers(snapshot).await {
+            Ok(left) => left,
+            Err(refused) => return say(held(format!("nothing is pruned: {refused}"))),
+        };
+        if !left.is_unusual() || confirmed {
+            return self.take_back_all(left, say).await;
+        }
+        let why = format!(
+            "{} of {} of owner {:?} would go: run again with --yes to delete them",
+            left.things.len(),
+            count(left.of_owner, "thing"),
+            self.owner
+        );
+        let only_named = Self { dry_run: true, ..self.clone() };
+        only_named.take_back_all(left, &mut say).await;
+        say(held(why));
+    }
+
+    /// Things before the policies they use.
+    async fn take_back_all(&self, left: Leftovers, mut say: impl FnMut(Line)) {
+        let mut going = BTreeSet::new();
+        for (id, mark) in left.things {
+            let report = self.take_back_thing(id.clone(), &mark).await;
+            let line = Line::of("DigitalTwin", &place(&mark), &report);
+            if matches!(line.verdict, Verdict::Deleted | Verdict::WouldDelete) {
+                going.insert(id.to_string());
+            }
+            say(line);
+        }
+        let until = patience();
         for (id, mark) in left.policies {
-            let place = (mark.namespace.clone(), mark.name.clone());
-            let report = self.take_back_policy(id, identity_of(mark)).await;
-            say(Line::of("TwinPolicy", &place, &report));
+            say(if self.dry_run {
+                self.would_take_back(&id, &mark, &going).await
+            } else {
+                let report = self.take_back_policy(&id, &mark, until).await;
+                Line::of("TwinPolicy", &place(&mark), &report)
+            });
+        }
+    }
+
+    /// A pass would find the things that a dry run leaves, and call the policy used.
+    async fn would_take_back(&self, id: &PolicyId, mark: &Mark, going: &BTreeSet<String>) -> Line {
+        let (verdict, reason, message) = match self.is_used(id, going).await {
+            Err(refused) => (Verdict::Failed, Reason::DeletionFailed.word(), refused.to_string()),
+            Ok(true) => (Verdict::Held, Reason::DeletionHeld.word(), "other things use this policy".into()),
+            Ok(false) if mark.origin == Origin::Created => (Verdict::WouldDelete, "DryRun", String::new()),
+            Ok(false) => (Verdict::WouldRelease, "DryRun", String::new()),
+        };
+        Line { id: id.to_string(), message, ..Line::about("TwinPolicy", &place(mark), verdict, reason) }
+    }
+
+    /// Whether a thing that is not `going` uses the policy. Search may still show what is gone, so each
+    /// hit is confirmed.
+    pub(super) async fn is_used(&self, policy: &PolicyId, going: &BTreeSet<String>) -> Result<bool, Refused> {
+        let filter = rql_text::under_policy(policy.as_str());
+        let mut search = Search { filter, size: PAGE, ..Search::default() };
+        loop {
+            let hits = self.ditto.search_things(&search).await?;
+            for hit in hits.items.iter().filter(|hit| !going.contains(&hit.id)) {
+                let Ok(id) = ThingId::parse(&hit.id) else { continue };
+                let found = self.ditto.find_thing(&id, &[]).await?;
+                if found.is_some_and(|found| found.policy_id.as_deref() == Some(policy.as_str())) {
+                    return Ok(true);
+                }
+            }
+            match hits.cursor {
+                Some(cursor) => search.cursor = Some(cursor),
+                None => return Ok(false),
+            }
         }
     }
 }
 
-fn identity_of(mark: Mark) -> Identity {
-    Identity {
-        owner: mark.owner,
-        uid: mark.uid,
-        generation: mark.generation,
-        namespace: mark.namespace,
-        name: mark.name,
-    }
+fn place(mark: &Mark) -> (String, String) {
+    (mark.namespace.clone(), mark.name.clone())
 }

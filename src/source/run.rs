@@ -1,8 +1,10 @@
 //! One pass over all that a folder declares: policies first, then twins.
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::line::{Line, Verdict};
 use super::{DEFAULT_NAMESPACE, Declared, Gone, Snapshot};
@@ -11,12 +13,17 @@ use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
 use crate::twin::claim::{Claim, Claimant};
 use crate::twin::desired::Identity;
-use crate::twin::facts::{Going, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
+use crate::twin::facts::{Going, Imports, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
 use crate::twin::id::{PolicyId, ThingId};
+use crate::twin::mark::Mark;
+use crate::twin::reason::{Again, Reason};
 
 /// Passes under way at once. Enough to keep a Ditto on the same machine busy, few enough not to
 /// crowd out its other callers.
 const AT_ONCE: usize = 16;
+/// How long passes are repeated that ask for it: a search that shows what is gone, or a Ditto that asks to
+/// slow down. Ditto's index lags by seconds, not by minutes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a folder is carried out.
 #[derive(Clone, Debug)]
@@ -32,50 +39,61 @@ impl<D: Things + Policies> Runner<D> {
     /// Says a line for each mistake in the files and for each resource, as soon as it is known.
     pub async fn run(&self, snapshot: &Snapshot, mut say: impl FnMut(Line)) {
         let mut catalog = self.catalog(snapshot);
+        let until = patience();
         snapshot.problems.iter().map(problem).for_each(&mut say);
-        let mut standings = vec![];
-        {
-            let passes = stream::iter(&snapshot.policies)
-                .map(async |declared| (declared, self.policy(&catalog, declared, None).await));
-            let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
-            while let Some((declared, report)) = passes.next().await {
-                let place = place_of(&*declared.resource);
-                say(with_warnings(Line::of("TwinPolicy", &place, &report), declared.resource.warnings()));
-                standings.push((place, policy_card(declared, &self.owner, standing(&report))));
+        for wave in waves(&snapshot.policies) {
+            let mut standings = vec![];
+            {
+                let passes = stream::iter(wave)
+                    .map(async |policy| (policy, self.policy(&catalog, policy, None, until).await));
+                let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
+                while let Some((declared, report)) = passes.next().await {
+                    let place = place_of(&*declared.resource);
+                    say(with_notes(Line::of("TwinPolicy", &place, &report), declared.resource.warnings()));
+                    standings.push((place, policy_card(declared, &self.owner, standing(&report))));
+                }
+            }
+            for (place, card) in standings {
+                catalog.set_policy(&place, Some(card));
             }
         }
-        for (place, card) in standings {
-            catalog.set_policy(&place, Some(card));
-        }
         let passes = stream::iter(&snapshot.twins)
-            .map(async |declared| (declared, self.twin(&catalog, declared, None).await));
+            .map(async |declared| (declared, self.twin(&catalog, declared, None, until).await));
         let mut passes = std::pin::pin!(passes.buffered(AT_ONCE));
         while let Some((declared, report)) = passes.next().await {
             let line = Line::of("DigitalTwin", &place_of(&*declared.resource), &report);
-            say(with_warnings(line, declared.resource.warnings()));
+            say(with_notes(line, declared.resource.warnings()));
         }
     }
 
     /// Takes back what `gone` declared, twins before the policies they use. `left` is what is still there.
-    pub async fn take_back(&self, gone: &Gone, left: &Snapshot) -> Vec<Line> {
+    /// Returns what must be tried again, too.
+    pub async fn take_back(&self, gone: Gone, left: &Snapshot) -> (Vec<Line>, Gone) {
         let catalog = self.catalog(left);
         let mut lines = vec![];
-        for declared in &gone.twins {
-            let report = self.twin(&catalog, declared, Some(Going::default())).await;
+        let mut again = Gone::default();
+        for declared in gone.twins {
+            let report = self.twin(&catalog, &declared, Some(Going::default()), Instant::now()).await;
             lines.push(Line::of("DigitalTwin", &place_of(&*declared.resource), &report));
+            if !report.outcome.finished {
+                again.twins.push(declared);
+            }
         }
-        for declared in &gone.policies {
-            let report = self.policy(&catalog, declared, Some(Going::default())).await;
+        for declared in gone.policies {
+            let report = self.policy(&catalog, &declared, Some(Going::default()), Instant::now()).await;
             lines.push(Line::of("TwinPolicy", &place_of(&*declared.resource), &report));
+            if !report.outcome.finished {
+                again.policies.push(declared);
+            }
         }
-        lines
+        (lines, again)
     }
 
     /// Takes back a thing whose document nobody has any more: its mark decides what becomes of it.
-    pub async fn take_back_thing(&self, id: ThingId, identity: Identity) -> Report {
+    pub(super) async fn take_back_thing(&self, id: ThingId, mark: &Mark) -> Report {
         let facts = TwinFacts {
-            identity,
-            id: Some(id),
+            identity: identity_of(mark),
+            id: Some(id.clone()),
             desired: Err("no file declares it".into()),
             claim: Claim::Ours,
             policy: PolicyFact::NotFound(String::new()),
@@ -83,20 +101,22 @@ impl<D: Things + Policies> Runner<D> {
             paused: false,
             going: Some(Going::default()),
             has_finalizer: true,
-            known: Known::default(),
+            known: Known { origin: Some(mark.origin), ..Known::default() },
             takeover: None,
             living: BTreeSet::new(),
             subjects: self.subjects.clone(),
             folder: true,
         };
-        reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await
+        let report = reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await;
+        named(report, Some(&id))
     }
 
-    /// As [`Runner::take_back_thing`], for a policy. Things that still use it hold it.
-    pub async fn take_back_policy(&self, id: PolicyId, identity: Identity) -> Report {
+    /// As [`Runner::take_back_thing`], for a policy. Things that still use it hold it; while only search
+    /// says so, it is asked again until `until`.
+    pub(super) async fn take_back_policy(&self, id: &PolicyId, mark: &Mark, until: Instant) -> Report {
         let facts = PolicyFacts {
-            identity,
-            id: Some(id),
+            identity: identity_of(mark),
+            id: Some(id.clone()),
             desired: Err("no file declares it".into()),
             claim: Claim::Ours,
             tenancy: Ok(()),
@@ -108,12 +128,24 @@ impl<D: Things + Policies> Runner<D> {
             living: BTreeSet::new(),
             subjects: self.subjects.clone(),
             bridge: None,
+            imports: Imports::default(),
             used_by: 0,
             held_before: 0,
             now_epoch_seconds: Timestamp::now().as_second(),
             folder: true,
         };
-        reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+        repeated(until, async |held_before| {
+            let facts = PolicyFacts { held_before, ..facts.clone() };
+            let mut report = reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0;
+            if let Err(held) = &mut report.outcome.synced
+                && held.reason == Reason::DeletionHeld
+                && self.is_used(id, &BTreeSet::new()).await == Ok(true)
+            {
+                held.again = Again::Slowly;
+            }
+            report
+        })
+        .await
     }
 
     fn catalog(&self, snapshot: &Snapshot) -> Catalog {
@@ -142,6 +174,7 @@ impl<D: Things + Policies> Runner<D> {
         catalog: &Catalog,
         declared: &Declared<DigitalTwin>,
         going: Option<Going>,
+        until: Instant,
     ) -> Report {
         let twin = &declared.resource;
         let identity = twin.identity(&self.owner, DEFAULT_NAMESPACE);
@@ -171,7 +204,9 @@ impl<D: Things + Policies> Runner<D> {
             folder: true,
             identity: Identity { generation: 0, ..identity },
         };
-        reconcile::twin(&self.ditto, &NoFinalizer, facts, self.dry_run).await
+        let id = facts.id.clone();
+        let pass = async |_| reconcile::twin(&self.ditto, &NoFinalizer, facts.clone(), self.dry_run).await;
+        named(repeated(until, pass).await, id.as_ref())
     }
 
     async fn policy(
@@ -179,6 +214,7 @@ impl<D: Things + Policies> Runner<D> {
         catalog: &Catalog,
         declared: &Declared<TwinPolicy>,
         going: Option<Going>,
+        until: Instant,
     ) -> Report {
         let policy = &declared.resource;
         let identity = policy.identity(&self.owner, DEFAULT_NAMESPACE);
@@ -188,7 +224,9 @@ impl<D: Things + Policies> Runner<D> {
             Some(id) => catalog.policy_claim(&identity, id.as_str()),
             None => (Claim::Ours, BTreeSet::new()),
         };
+        let place = place_of(&**policy);
         let facts = PolicyFacts {
+            imports: id.as_ref().map(|id| catalog.imports(&place, id.as_str())).unwrap_or_default(),
             id,
             paused: desired.as_ref().is_ok_and(|desired| desired.suspend) || is_paused(&policy.metadata),
             desired: desired.map_err(|error| error.to_string()),
@@ -201,19 +239,62 @@ impl<D: Things + Policies> Runner<D> {
             living,
             subjects: self.subjects.clone(),
             bridge: None,
-            used_by: catalog.used_by(&place_of(&**policy)),
+            used_by: catalog.used_by(&place),
             held_before: 0,
             now_epoch_seconds: Timestamp::now().as_second(),
             folder: true,
             identity: Identity { generation: 0, ..identity },
         };
-        reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+        repeated(until, async |held_before| {
+            let facts = PolicyFacts { held_before, ..facts.clone() };
+            reconcile::policy(&self.ditto, &NoFinalizer, facts, self.dry_run).await.0
+        })
+        .await
+    }
+}
+
+/// Until when passes are repeated that begin now.
+pub(super) fn patience() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// Carries a pass out, and again as often as it asks for that before `until`. It learns how often it was
+/// carried out before.
+async fn repeated(until: Instant, mut pass: impl AsyncFnMut(u32) -> Report) -> Report {
+    let mut before = 0;
+    loop {
+        let report = pass(before).await;
+        let Again::AfterMs(wait) = report.outcome.again() else { return report };
+        let next = Instant::now() + Duration::from_millis(wait);
+        if report.outcome.finished || report.would.is_some() || next > until {
+            return report;
+        }
+        tokio::time::sleep_until(next).await;
+        before += 1;
+    }
+}
+
+/// The id stands in the line also when nothing could be made of the rest of the document.
+fn named(mut report: Report, id: Option<&ThingId>) -> Report {
+    if report.outcome.id.is_none() {
+        report.outcome.id = id.map(ToString::to_string);
+    }
+    report
+}
+
+fn identity_of(mark: &Mark) -> Identity {
+    Identity {
+        owner: mark.owner.clone(),
+        uid: mark.uid.clone(),
+        generation: mark.generation,
+        namespace: mark.namespace.clone(),
+        name: mark.name.clone(),
     }
 }
 
 /// A policy that a dry run would create counts as ready: its twins say what they would do.
 fn standing(report: &Report) -> Standing {
-    match (report.would, report.outcome.held()) {
+    match (&report.would, report.outcome.held()) {
         (Some(_), _) | (None, None) => Standing::Ready,
         (None, Some(held)) => Standing::NotReady(held.message.clone()),
     }
@@ -222,9 +303,32 @@ fn standing(report: &Report) -> Standing {
 fn policy_card(declared: &Declared<TwinPolicy>, owner: &str, standing: Standing) -> PolicyCard {
     PolicyCard {
         claimant: claimant(&declared.resource.identity(owner, DEFAULT_NAMESPACE), &declared.place),
-        policy_id: declared.resource.policy_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string()),
+        policy_id: policy_id(declared),
+        imports: declared.resource.spec.imports.keys().cloned().collect(),
         standing,
     }
+}
+
+fn policy_id(declared: &Declared<TwinPolicy>) -> Option<String> {
+    declared.resource.policy_id(DEFAULT_NAMESPACE).ok().map(|id| id.to_string())
+}
+
+/// Policies in an order in which none comes before one that it imports; those of a circle come last.
+fn waves(policies: &[Declared<TwinPolicy>]) -> Vec<Vec<&Declared<TwinPolicy>>> {
+    let mut rest: Vec<_> = policies.iter().collect();
+    let mut waves = vec![];
+    while !rest.is_empty() {
+        let waiting: BTreeSet<String> = rest.iter().filter_map(|policy| policy_id(policy)).collect();
+        let waits = |policy: &&Declared<TwinPolicy>| {
+            policy.resource.spec.imports.keys().any(|id| waiting.contains(id))
+        };
+        let (later, now): (Vec<_>, Vec<_>) = rest.into_iter().partition(waits);
+        let is_circle = now.is_empty();
+        let (wave, left) = if is_circle { (later, now) } else { (now, later) };
+        waves.push(wave);
+        rest = left;
+    }
+    waves
 }
 
 /// In a folder the first in order of path, then position, holds an id.
@@ -249,10 +353,10 @@ pub fn place_of<K: kube::Resource>(resource: &K) -> Place {
     (namespace, meta.name.clone().unwrap_or_default())
 }
 
-fn with_warnings(mut line: Line, warnings: Vec<String>) -> Line {
+fn with_notes(mut line: Line, notes: Vec<String>) -> Line {
     let said = std::mem::take(&mut line.message);
     line.message =
-        std::iter::once(said).chain(warnings).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        std::iter::once(said).chain(notes).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
     line
 }
 

@@ -1,16 +1,16 @@
 //! When to look at the folders again. Only that something changed is passed on: who looks reads everything.
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use notify::event::ModifyKind;
-use notify::{Config, Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher as Notify};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as Notify};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::files::is_ours;
+use super::poll::{Stamps, identity};
 
 /// How long it must be quiet: an editor saves in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -21,11 +21,6 @@ const HELD_MAX: Duration = Duration::from_secs(1);
 /// How often a path is checked for being another one than before: a folder that was removed and came
 /// back is a new folder, which the old watch does not see. Also the interval where only polling works.
 const CHECK: Duration = Duration::from_secs(1);
-
-/// Why folders cannot be watched.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot watch files: {0}")]
-pub struct WatchError(#[from] notify::Error);
 
 /// Watches folders and files until it is dropped.
 #[derive(Debug)]
@@ -41,15 +36,22 @@ impl Drop for Watcher {
 }
 
 impl Watcher {
-    /// Starts watching. Read the folders after this, and nothing falls in between.
-    pub fn start(paths: &[PathBuf], recursive: bool) -> Result<Self, WatchError> {
-        let roots: Vec<_> = paths.iter().map(|path| Root::new(path)).collect();
-        // One place is enough: a signal that finds it taken says nothing new.
-        let (raw, signals) = mpsc::channel(1);
-        let watching = Watching::new(roots, recursive, raw)?;
+    /// Starts watching. Read the folders after this, and nothing falls in between. `polling`: look every
+    /// second instead of being told, as it is done anyhow where the system cannot tell.
+    pub fn start(paths: &[PathBuf], recursive: bool, polling: bool) -> Self {
         let (told, changes) = watch::channel(0);
-        let task = tokio::spawn(run(watching, signals, told));
-        Ok(Self { changes, task })
+        if !polling {
+            let roots: Vec<_> = paths.iter().map(|path| Root::new(path)).collect();
+            // One place is enough: a signal that finds it taken says nothing new.
+            let (raw, signals) = mpsc::channel(1);
+            match Watching::new(roots, recursive, raw) {
+                Ok(watching) => return Self { changes, task: tokio::spawn(run(watching, signals, told)) },
+                Err(error) => tracing::info!(%error, "folders are polled every second instead of watched"),
+            }
+        }
+        let before = Stamps::take(paths, recursive);
+        let task = tokio::spawn(poll(paths.to_vec(), recursive, before, told));
+        Self { changes, task }
     }
 
     /// Waits for the next change. Losing this future loses no change.
@@ -83,6 +85,21 @@ async fn run(mut watching: Watching, mut signals: mpsc::Receiver<()>, told: watc
             }
         }
         told.send_modify(|changes| *changes += 1);
+    }
+}
+
+async fn poll(paths: Vec<PathBuf>, recursive: bool, mut before: Stamps, told: watch::Sender<u64>) {
+    loop {
+        sleep(CHECK).await;
+        let here = paths.clone();
+        // Network folders can be slow, and the engine serves on the same threads.
+        let Ok(now) = tokio::task::spawn_blocking(move || Stamps::take(&here, recursive)).await else {
+            continue;
+        };
+        if now != before {
+            before = now;
+            told.send_modify(|changes| *changes += 1);
+        }
     }
 }
 
@@ -127,20 +144,8 @@ impl Root {
 /// What tells a folder from another one at the same path.
 type Identity = (u64, u64);
 
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
-    let made = fs::metadata(path).ok()?.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some((made.as_secs(), u64::from(made.subsec_nanos())))
-}
-
 struct Watching {
-    notify: Box<dyn Notify + Send>,
+    notify: RecommendedWatcher,
     roots: Vec<Root>,
     mode: RecursiveMode,
     /// Set when a watched folder was removed or renamed: another one may take its place and its number.
@@ -148,7 +153,7 @@ struct Watching {
 }
 
 impl Watching {
-    fn new(roots: Vec<Root>, recursive: bool, raw: mpsc::Sender<()>) -> Result<Self, WatchError> {
+    fn new(roots: Vec<Root>, recursive: bool, raw: mpsc::Sender<()>) -> notify::Result<Self> {
         let mode = if recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
         let replaced = Arc::new(AtomicBool::new(false));
         let (concerned, lost) = (roots.clone(), replaced.clone());
@@ -160,19 +165,10 @@ impl Watching {
                 let _taken = raw.try_send(());
             }
         };
-        if let Ok(watcher) = RecommendedWatcher::new(handler.clone(), Config::default()) {
-            let mut native =
-                Self { notify: Box::new(watcher), roots: roots.clone(), mode, replaced: replaced.clone() };
-            match native.attach() {
-                Ok(_) => return Ok(native),
-                Err(error) => tracing::info!(%error, "folders are polled every second instead of watched"),
-            }
-        }
-        let config = Config::default().with_poll_interval(CHECK);
-        let notify = Box::new(PollWatcher::new(handler, config)?);
-        let mut polling = Self { notify, roots, mode, replaced };
-        polling.attach()?;
-        Ok(polling)
+        let notify = RecommendedWatcher::new(handler, Config::default())?;
+        let mut watching = Self { notify, roots, mode, replaced };
+        watching.attach()?;
+        Ok(watching)
     }
 
     /// Watches what is there and not watched yet. Returns whether anything came, went or was replaced.

@@ -144,8 +144,14 @@ pub struct DesiredPolicy {
 }
 
 impl DesiredPolicy {
+    /// Changes whenever what is declared does, and how much of the policy that covers.
     pub fn hash(&self) -> String {
-        hash(&serde_json::json!({"entries": self.entries, "imports": self.imports}))
+        hash(&serde_json::json!({
+            "entries": self.entries,
+            "imports": self.imports,
+            "mode": format!("{:?}", self.mode),
+            "preserve": self.preserve_runtime_subjects,
+        }))
     }
 }
 

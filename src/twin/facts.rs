@@ -65,13 +65,24 @@ pub struct TwinFacts {
     pub folder: bool,
 }
 
+/// What a policy imports and who imports it, as far as resources tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Imports {
+    /// Each imported policy id, and where that policy stands.
+    pub named: Vec<(String, PolicyFact)>,
+    /// Policies that import each other in a circle: from this one back to itself.
+    pub circle: Option<Vec<String>>,
+    /// Resources that import this policy, as `namespace/name`.
+    pub by: Vec<String>,
+}
+
 /// What a policy's status remembers of earlier passes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KnownPolicy {
     pub id: Option<String>,
     pub origin: Option<Origin>,
     pub hash: Option<String>,
-    /// Labels and `imports/<policyId>` written before.
+    /// Labels, `imports/<policyId>` and `subjects/<label>/<subjectId>` written before.
     pub labels: BTreeSet<String>,
     pub revision: Option<u64>,
 }
@@ -94,9 +105,10 @@ pub struct PolicyFacts {
     pub subjects: Vec<String>,
     /// The bridge's subject, when it has one of its own.
     pub bridge: Option<String>,
+    pub imports: Imports,
     /// Twins in the store that use the policy.
     pub used_by: usize,
-    /// How often in a row this deletion was held already.
+    /// How often in a row things held this deletion already.
     pub held_before: u32,
     pub now_epoch_seconds: i64,
     pub folder: bool,

@@ -8,8 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::desired::{Access, DesiredPolicy, PolicyMode};
-use super::json::{Object, same};
+use super::json::{Object, Pointer};
 use super::mark::{Mark, ascii};
+
+pub use super::policy_rights::{admits, lock_out};
+pub use super::policy_same::same_policy;
 
 /// The label of the entry that TwinOps puts in for itself.
 pub const LABEL: &str = "twinops";
@@ -31,10 +34,29 @@ pub fn mark_of(body: &Value, subjects: &[String]) -> Option<Value> {
         .find(|note| note.get("uid").is_some())
 }
 
-/// What the resource owns of a policy: labels, and `imports/<policyId>` for imports.
+/// What the resource owns of a policy: labels, `imports/<policyId>`, and `subjects/<label>/<subjectId>` for
+/// those subjects that would pass for ones that Ditto added. A label holds no slash.
 pub fn owned_names(desired: &DesiredPolicy) -> BTreeSet<String> {
     let imports = desired.imports.keys().map(|id| format!("imports/{id}"));
-    desired.entries.keys().cloned().chain(imports).collect()
+    let subjects = desired.entries.iter().flat_map(|(label, entry)| {
+        let passing = members(entry, "subjects").filter(|(id, subject)| is_like_run_time(id, subject));
+        passing.map(move |(id, _)| subject_name(label, id))
+    });
+    desired.entries.keys().cloned().chain(imports).chain(subjects).collect()
+}
+
+fn subject_name(label: &str, id: &str) -> String {
+    format!("subjects/{label}/{id}")
+}
+
+/// Whether a subject looks like one that Ditto's token integration added.
+fn is_like_run_time(id: &str, subject: &Value) -> bool {
+    expiry_of(subject).is_some() || id.starts_with("integration:")
+}
+
+/// The members of an object inside a value; none when it is missing.
+pub(super) fn members<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    value.get(name).and_then(Value::as_object).into_iter().flatten()
 }
 
 /// What goes into the policy besides what is declared.
@@ -46,7 +68,20 @@ pub struct Injected<'a> {
     pub bridge: Option<&'a str>,
 }
 
-/// The whole policy as it should stand. `before` are the names owned so far: those no longer declared go.
+/// The policy without subjects whose time is over: Ditto is about to remove them, and takes none back.
+pub fn without_expired(body: &Value, now_epoch_seconds: i64) -> Value {
+    let mut body = body.clone();
+    let entries = body.get_mut("entries").and_then(Value::as_object_mut);
+    for entry in entries.into_iter().flat_map(Object::values_mut) {
+        if let Some(subjects) = entry.get_mut("subjects").and_then(Value::as_object_mut) {
+            subjects.retain(|_, subject| expiry_of(subject).is_none_or(|at| at > now_epoch_seconds));
+        }
+    }
+    body
+}
+
+/// The whole policy as it should stand. `found` holds no expired subject. `before` are the names owned so
+/// far: those no longer declared go.
 pub fn compose(
     desired: &DesiredPolicy,
     found: Option<&Value>,
@@ -54,43 +89,27 @@ pub fn compose(
     injected: &Injected<'_>,
     now_epoch_seconds: i64,
 ) -> Value {
-    let empty = Object::new();
-    let part =
-        |name: &str| found.and_then(|body| body.get(name)).and_then(Value::as_object).unwrap_or(&empty);
+    let none = json!({});
+    let found = found.unwrap_or(&none);
     let names = owned_names(desired);
     let gone = |name: &str| before.contains(name) && !names.contains(name);
     let keep_foreign = desired.mode == PolicyMode::Entries;
-    let ours = |label: &str| label == LABEL || label == BRIDGE_LABEL;
 
     let mut entries = Object::new();
-    for (label, entry) in part("entries") {
-        if ours(label) || desired.entries.contains_key(label) || (keep_foreign && !gone(label)) {
+    for (label, entry) in members(found, "entries") {
+        if is_own(label) || desired.entries.contains_key(label) || (keep_foreign && !gone(label)) {
             entries.insert(label.clone(), entry.clone());
         }
     }
     for (label, entry) in &desired.entries {
-        let found = entries.get(label);
-        let entry = compose_entry(entry, found, desired.preserve_runtime_subjects, now_epoch_seconds);
+        let keep = |id: &str| desired.preserve_runtime_subjects && !gone(&subject_name(label, id));
+        let entry = compose_entry(entry, entries.get(label), &keep, now_epoch_seconds);
         entries.insert(label.clone(), entry);
     }
-    if desired.access == Access::Managed {
-        let found = part("entries").get(LABEL);
-        entries.insert(LABEL.into(), access_entry(found, injected));
-        match injected.bridge.filter(|bridge| !injected.subjects.iter().any(|s| s == bridge)) {
-            Some(bridge) => {
-                entries.insert(BRIDGE_LABEL.into(), bridge_entry(bridge));
-            }
-            None => {
-                entries.shift_remove(BRIDGE_LABEL);
-            }
-        }
-    } else {
-        entries.shift_remove(LABEL);
-        entries.shift_remove(BRIDGE_LABEL);
-    }
+    inject(&mut entries, desired.access, injected);
 
     let mut imports = Object::new();
-    for (id, import) in part("imports") {
+    for (id, import) in members(found, "imports") {
         if keep_foreign && !gone(&format!("imports/{id}")) {
             imports.insert(id.clone(), import.clone());
         }
@@ -99,33 +118,70 @@ pub fn compose(
     json!({"policyId": desired.id.as_str(), "imports": imports, "entries": entries})
 }
 
-/// One declared entry over the one that is there.
-fn compose_entry(declared: &Value, found: Option<&Value>, preserve: bool, now: i64) -> Value {
-    let mut entry = declared.clone();
-    let empty = Object::new();
-    let present = found.and_then(|entry| entry.get("subjects")).and_then(Value::as_object).unwrap_or(&empty);
-    let wanted = declared.get("subjects").and_then(Value::as_object).unwrap_or(&empty);
-    let mut subjects = Object::new();
-    for (id, subject) in wanted {
-        let expiry = expiry_of(subject);
-        if expiry.is_some_and(|at| at <= now) {
-            continue;
+/// Whether the entry is TwinOps' own.
+pub(super) fn is_own(label: &str) -> bool {
+    label == LABEL || label == BRIDGE_LABEL
+}
+
+/// Puts TwinOps' own entries in, or takes them out.
+fn inject(entries: &mut Object, access: Access, injected: &Injected<'_>) {
+    let is_managed = access == Access::Managed;
+    if is_managed {
+        let entry = access_entry(entries.get(LABEL), injected);
+        entries.insert(LABEL.into(), entry);
+    } else {
+        entries.shift_remove(LABEL);
+    }
+    let apart = |bridge: &&str| is_managed && !injected.subjects.iter().any(|own| own == bridge);
+    match injected.bridge.filter(apart) {
+        Some(bridge) => {
+            entries.insert(BRIDGE_LABEL.into(), bridge_entry(bridge));
         }
+        None => {
+            entries.shift_remove(BRIDGE_LABEL);
+        }
+    }
+}
+
+/// What stands there, with nothing but TwinOps' own entries as in `composed`.
+pub fn with_own_entries_of(composed: &Value, found: &Value) -> Value {
+    let mut body = found.clone();
+    for label in [LABEL, BRIDGE_LABEL] {
+        let entry = Pointer::of(["entries", label]);
+        match entry.get(composed) {
+            Some(own) => entry.set(&mut body, own.clone()),
+            None => {
+                entry.remove(&mut body);
+            }
+        }
+    }
+    body
+}
+
+/// One declared entry over the one that is there. `keep` says which subjects that nobody declares may stay
+/// because Ditto added them.
+fn compose_entry(declared: &Value, found: Option<&Value>, keep: &dyn Fn(&str) -> bool, now: i64) -> Value {
+    let none = json!({});
+    let found = found.unwrap_or(&none);
+    let mut subjects = Object::new();
+    for (id, subject) in members(declared, "subjects") {
+        let present = found.get("subjects").and_then(|present| present.get(id));
+        let held = present.filter(|present| is_rounding_of(subject, present));
         let mut subject = subject.clone();
-        if let (Some(wanted), Some(held)) = (expiry, present.get(id).and_then(expiry_of))
-            && rounded_up(wanted, held)
-            && let Some(held) = present[id].get("expiry")
-        {
-            subject["expiry"] = held.clone();
+        match held.and_then(|held| held.get("expiry")) {
+            Some(expiry) => subject["expiry"] = expiry.clone(),
+            None if expiry_of(&subject).is_some_and(|at| at <= now) => continue,
+            None => {}
         }
         subjects.insert(id.clone(), subject);
     }
-    for (id, subject) in present {
-        let at_run_time = expiry_of(subject).is_some() || id.starts_with("integration:");
-        if preserve && at_run_time && !wanted.contains_key(id) {
+    for (id, subject) in members(found, "subjects") {
+        let is_declared = declared.get("subjects").is_some_and(|wanted| wanted.get(id).is_some());
+        if !is_declared && is_like_run_time(id, subject) && keep(id) {
             subjects.insert(id.clone(), subject.clone());
         }
     }
+    let mut entry = declared.clone();
     entry["subjects"] = Value::Object(subjects);
     entry
 }
@@ -134,8 +190,9 @@ fn expiry_of(subject: &Value) -> Option<i64> {
     subject.get("expiry")?.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
-/// Whether `held` is what Ditto makes of `wanted` by rounding up to a whole unit.
-fn rounded_up(wanted: i64, held: i64) -> bool {
+/// Whether the expiry that is held is what Ditto makes of the declared one by rounding up to a whole unit.
+fn is_rounding_of(declared: &Value, held: &Value) -> bool {
+    let (Some(wanted), Some(held)) = (expiry_of(declared), expiry_of(held)) else { return false };
     GRANULARITIES.iter().any(|unit| (wanted + unit - 1).div_euclid(*unit) * unit == held)
 }
 
@@ -151,7 +208,7 @@ fn access_entry(found: Option<&Value>, injected: &Injected<'_>) -> Value {
             .is_some_and(|mark| mark["owner"] == json!(injected.mark.owner))
     };
     let mut subjects = Object::new();
-    for (id, subject) in found.and_then(|entry| entry.get("subjects")?.as_object()).into_iter().flatten() {
+    for (id, subject) in found.into_iter().flat_map(|entry| members(entry, "subjects")) {
         if of_same_owner(subject) {
             subjects.insert(id.clone(), json!({ "type": note }));
         }
@@ -177,109 +234,4 @@ fn bridge_entry(subject: &str) -> Value {
         },
         "importable": "never",
     })
-}
-
-/// Equality of policies as Ditto sees it: grants and revokes are sets, `importable` is `implicit` unless
-/// said otherwise.
-pub fn same_policy(a: &Value, b: &Value) -> bool {
-    same(&normal(a), &normal(b))
-}
-
-fn normal(body: &Value) -> Value {
-    let mut entries = body.get("entries").cloned().unwrap_or_else(|| json!({}));
-    for entry in entries.as_object_mut().into_iter().flat_map(Object::values_mut) {
-        if entry.get("importable").is_none() {
-            entry["importable"] = json!("implicit");
-        }
-        for part in ["subjects", "resources"] {
-            if entry.get(part).is_none() {
-                entry[part] = json!({});
-            }
-        }
-        for resource in entry["resources"].as_object_mut().into_iter().flat_map(Object::values_mut) {
-            for list in ["grant", "revoke"] {
-                let words = resource.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
-                let set: BTreeSet<String> =
-                    words.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
-                resource[list] = json!(set);
-            }
-        }
-    }
-    let mut imports = body.get("imports").cloned().unwrap_or_else(|| json!({}));
-    for import in imports.as_object_mut().into_iter().flat_map(Object::values_mut) {
-        let words = import.get("entries").and_then(Value::as_array).cloned().unwrap_or_default();
-        let set: BTreeSet<String> = words.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect();
-        *import = json!({ "entries": set });
-    }
-    json!({"entries": entries, "imports": imports})
-}
-
-/// Whether `body` gives one of `subjects` READ and WRITE on exactly `resource` in its own entries.
-/// With imports the answer may lie elsewhere: then it is taken to be yes, and Ditto has the last word.
-fn grants(body: &Value, subjects: &[String], resource: &str) -> bool {
-    let Some(entries) = body.get("entries").and_then(Value::as_object) else { return false };
-    let of_ours = entries.values().filter(|entry| {
-        entry
-            .get("subjects")
-            .and_then(Value::as_object)
-            .is_some_and(|held| subjects.iter().any(|s| held.contains_key(s)))
-    });
-    let mut granted = BTreeSet::new();
-    let mut revoked = BTreeSet::new();
-    for entry in of_ours {
-        let Some(rights) = entry.get("resources").and_then(|resources| resources.get(resource)) else {
-            continue;
-        };
-        let words = |list: &str| {
-            let words = rights.get(list).and_then(Value::as_array).into_iter().flatten();
-            words.filter_map(|word| word.as_str().map(str::to_owned)).collect::<BTreeSet<_>>()
-        };
-        granted.extend(words("grant"));
-        revoked.extend(words("revoke"));
-    }
-    ["READ", "WRITE"].iter().all(|right| granted.contains(*right) && !revoked.contains(*right))
-}
-
-fn has_imports(body: &Value) -> bool {
-    body.get("imports").and_then(Value::as_object).is_some_and(|imports| !imports.is_empty())
-}
-
-/// Whether things under this policy can be managed with `subjects`.
-pub fn admits(body: &Value, subjects: &[String]) -> bool {
-    has_imports(body) || grants(body, subjects, "thing:/")
-}
-
-/// Refuses a policy that would lock TwinOps out, with what to add or take away. Asked before it is sent.
-pub fn lock_out(desired: &DesiredPolicy, subjects: &[String]) -> Option<String> {
-    if desired.allow_lockout {
-        return None;
-    }
-    let own = subjects.first().map_or("the operator's subject", String::as_str);
-    let body = json!({"entries": desired.entries, "imports": desired.imports});
-    if desired.access == Access::Declared && !has_imports(&body) {
-        for resource in ["thing:/", "policy:/"] {
-            if !grants(&body, subjects, resource) {
-                return Some(format!(
-                    "with spec.access: Declared the entries must give {own} READ and WRITE on {resource}; add them, \
-                     or use spec.access: Managed"
-                ));
-            }
-        }
-    }
-    for (label, entry) in &desired.entries {
-        let held = entry.get("subjects").and_then(Value::as_object);
-        let Some(subject) = subjects.iter().find(|s| held.is_some_and(|held| held.contains_key(*s))) else {
-            continue;
-        };
-        for (key, rights) in entry.get("resources").and_then(Value::as_object).into_iter().flatten() {
-            let revokes = rights.get("revoke").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-            if revokes && !key.starts_with("message:") {
-                return Some(format!(
-                    "entry {label:?} revokes rights on {key} from {subject}, which TwinOps itself uses: it would lock \
-                     itself out; take the revoke or the subject away, or set spec.management.allowLockout: true"
-                ));
-            }
-        }
-    }
-    None
 }

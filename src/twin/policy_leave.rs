@@ -17,12 +17,18 @@ use super::said::Refused;
 const ASK_AGAIN_MS: u64 = 2_000;
 /// How often in a row before it is asked only rarely: the index may lag by seconds, not by minutes.
 const ASK_AGAIN_MAX: u32 = 15;
+/// Why a folder keeps its hands off a policy without a mark.
+const NOTHING_TELLS: &str = "with spec.access: Declared it carries no mark, and a folder remembers nothing else that would say it is ours";
 /// How often a policy that changes under our hands is looked at before the next pass takes over.
 const LOOKS_MAX: u32 = 4;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Leaving {
     Counting,
+    /// It is held for those who use it: see whether it is there for them.
+    LookingForUsers(Box<Held>),
+    /// It was gone, and what is under it out of reach.
+    Recreating(Box<Held>),
     LookingToDelete,
     Deleting,
     LookingToRelease,
@@ -49,15 +55,31 @@ impl PolicyPass {
             let held = Held::new(Reason::DeletionHeld, why);
             return self.stop(held);
         }
+        if self.facts.folder && self.is_declared() {
+            self.note(
+                "LeftInDitto",
+                format!("the policy stays: {NOTHING_TELLS}; delete it in Ditto if nobody needs it"),
+            );
+            return self.finalize();
+        }
         if going.release || self.deletion() == Deletion::Retain {
             return self.ask_leaving(Leaving::LookingToRelease, Request::FindPolicy { id });
         }
+        // A twin or policy that goes wakes this one.
         if self.facts.used_by > 0 {
             let users = self.facts.used_by;
             let message = format!("{users} twins use this policy; delete them or give them another one");
-            return self.held_for_users(message);
+            return self.hold(Held::new(Reason::DeletionHeld, message));
+        }
+        if let Some(by) = self.facts.imports.by.first() {
+            let message = format!("TwinPolicy {by} imports this policy; delete it or take the import out");
+            return self.hold(Held::new(Reason::DeletionHeld, message));
         }
         self.ask_leaving(Leaving::Counting, Request::CountUsers { id })
+    }
+
+    fn is_declared(&self) -> bool {
+        self.facts.desired.as_ref().is_ok_and(|desired| desired.access == Access::Declared)
     }
 
     /// Without a mark nothing proves that the policy was created here: `Declared` keeps it unless told.
@@ -73,9 +95,14 @@ impl PolicyPass {
     pub(super) fn left(mut self, leaving: Leaving, answer: Answer) -> (Self, Next) {
         match (leaving, answer) {
             (Leaving::Counting, Answer::Users(Ok(0))) => self.look_to_delete(),
-            (Leaving::Counting, Answer::Users(Ok(things))) => self.held_for_users(format!(
-                "{things} things in Ditto use this policy; delete them or give them another one"
-            )),
+            (Leaving::Counting, Answer::Users(Ok(things))) => self.hold_for_things(things),
+            (Leaving::LookingForUsers(held), Answer::Policy(Ok(Some(_)) | Err(_)))
+            | (Leaving::Recreating(held), Answer::Written(Err(Refused::Changed(_)))) => self.stop(*held),
+            (Leaving::LookingForUsers(held), Answer::Policy(Ok(None))) => self.recreate(held),
+            (Leaving::Recreating(held), Answer::Written(Ok(revision))) => {
+                self.recreated(revision);
+                self.stop(*held)
+            }
             (Leaving::LookingToDelete, Answer::Policy(Ok(found))) => self.delete(found.as_ref()),
             (Leaving::LookingToRelease, Answer::Policy(Ok(found))) => self.release(found),
             (Leaving::Deleting, Answer::Deleted(Ok(()))) => {
@@ -129,12 +156,11 @@ impl PolicyPass {
     }
 
     fn is_ours(&self, found: &FoundPolicy) -> bool {
-        let declared = self.facts.desired.as_ref().is_ok_and(|d| d.access == Access::Declared);
         let mark = policy::mark_of(&found.body, &self.facts.subjects).and_then(|note| Mark::from_json(&note));
         match mark {
             Some(mark) => mark.uid == self.facts.identity.uid,
             // Without a mark only status can say that it was ever ours.
-            None => declared && self.facts.known.origin.is_some(),
+            None => self.is_declared() && self.facts.known.origin.is_some(),
         }
     }
 
@@ -154,32 +180,86 @@ impl PolicyPass {
     }
 
     fn release(self, found: Option<FoundPolicy>) -> (Self, Next) {
-        let (Some(mut found), Some(id)) = (found, self.facts.id.clone()) else { return self.finalize() };
+        let Some(id) = self.facts.id.clone() else { return self.finalize() };
         let entry = Pointer::of(["entries", LABEL]);
-        if !self.is_ours(&found) || entry.get(&found.body).is_none() {
+        let is_used = self.facts.used_by > 0;
+        let (mut body, expect) = match found {
+            Some(found) if self.is_ours(&found) => {
+                let expect = Expect::Revision(found.revision);
+                (policy::without_expired(&found.body, self.facts.now_epoch_seconds), expect)
+            }
+            // Its twins need it to be reached at all.
+            None if is_used => match self.anew() {
+                Some(body) => (body, Expect::Absent),
+                None => return self.finalize(),
+            },
+            _ => return self.finalize(),
+        };
+        if expect != Expect::Absent && entry.get(&body).is_none() {
             return self.finalize();
         }
-        if self.facts.used_by > 0 {
+        if is_used {
             // Twins still need our access: only the note goes.
             let subjects = entry.child("subjects");
-            let held = subjects.get(&found.body).and_then(Value::as_object).cloned().unwrap_or_default();
+            let held = subjects.get(&body).and_then(Value::as_object).cloned().unwrap_or_default();
             for subject in held.keys() {
-                subjects.child(subject).set(&mut found.body, json!({"type": LABEL}));
+                subjects.child(subject).set(&mut body, json!({"type": LABEL}));
             }
         } else {
-            entry.remove(&mut found.body);
-            Pointer::of(["entries", BRIDGE_LABEL]).remove(&mut found.body);
+            entry.remove(&mut body);
+            Pointer::of(["entries", BRIDGE_LABEL]).remove(&mut body);
         }
-        let expect = Expect::Revision(found.revision);
-        self.ask_leaving(Leaving::Releasing, Request::PutPolicy { id, body: found.body, expect })
+        self.ask_leaving(Leaving::Releasing, Request::PutPolicy { id, body, expect })
     }
 
-    fn held_for_users(self, message: String) -> (Self, Next) {
+    /// The policy as it would be made today; `None` when the spec does not allow that.
+    fn anew(&self) -> Option<Value> {
+        let desired = self.facts.desired.as_ref().ok().filter(|_| self.obstacle().is_none())?;
+        Some(self.composed(desired, None, Origin::Created, None))
+    }
+
+    /// Held, and there for those who use it: under a policy that is missing Ditto shows and deletes nothing.
+    fn hold(self, held: Held) -> (Self, Next) {
+        match self.facts.id.clone() {
+            Some(id) => {
+                self.ask_leaving(Leaving::LookingForUsers(Box::new(held)), Request::FindPolicy { id })
+            }
+            None => self.stop(held),
+        }
+    }
+
+    fn hold_for_things(mut self, things: u64) -> (Self, Next) {
+        self.outcome.things = things;
+        let message = "things in Ditto use this policy; delete them or give them another one";
         let mut held = Held::new(Reason::DeletionHeld, message);
+        // Their end wakes nobody, and search may lag.
         if self.facts.held_before < ASK_AGAIN_MAX {
             held.again = Again::AfterMs(ASK_AGAIN_MS);
         }
-        self.stop(held)
+        self.hold(held)
+    }
+
+    fn recreate(self, mut held: Box<Held>) -> (Self, Next) {
+        let (Some(id), Some(body)) = (self.facts.id.clone(), self.anew()) else {
+            held.message.push_str(
+                "; it is missing in Ditto and cannot be made again from this spec: repair the spec",
+            );
+            return self.stop(*held);
+        };
+        let expect = Expect::Absent;
+        self.ask_leaving(Leaving::Recreating(held), Request::PutPolicy { id, body, expect })
+    }
+
+    fn recreated(&mut self, revision: u64) {
+        self.outcome.writes += 1;
+        self.outcome.revision = Some(revision);
+        self.outcome.origin = Some(Origin::Created);
+        self.extras.created = true;
+        self.note(
+            "Recreated",
+            "the policy was missing in Ditto while it was in use: it was made again, until nobody uses it"
+                .into(),
+        );
     }
 
     fn finalize(self) -> (Self, Next) {

@@ -3,27 +3,28 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::adopt::{self, Case, Ours};
 use super::call::{Expect, FoundPolicy};
 use super::claim::Claim;
-use super::desired::{Access, Adoption, DesiredPolicy, Drift, hash};
-use super::facts::PolicyFacts;
-use super::json::Pointer;
-use super::mark::{Mark, Origin};
+use super::desired::{Access, Adoption, DesiredPolicy, Drift};
+use super::facts::{PolicyFact, PolicyFacts};
+use super::mark::{Mark, Origin, ascii};
 use super::policy::{self, Injected, LABEL};
 use super::policy_leave::Leaving;
+use super::policy_rights::{missing_entry, shut_out};
+use super::policy_same::{differing, effective_hash, undeclared};
 use super::reason::{Drifted, Held, Note, Outcome, Reason};
 use super::request::{Answer, Next, Request};
 use super::said::Refused;
 
 /// How often one pass looks at the same policy before it leaves the rest to the next.
 const LOOKS_MAX: u32 = 4;
+const NO_ID: &str = "spec.policyId is not an id";
 
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Finalizing,
     Looking,
-    Writing { origin: Origin },
+    Writing { origin: Origin, body: Value, expect: Expect },
     Leaving(Leaving),
 }
 
@@ -34,6 +35,8 @@ pub struct PolicyExtras {
     pub labels: BTreeSet<String>,
     /// Changes whenever the policy as a whole does, whoever changed it.
     pub effective_hash: Option<String>,
+    /// It was not there and is now: who uses it may be reached again.
+    pub created: bool,
 }
 
 /// One pass: where it stands, and what it has come to so far.
@@ -57,6 +60,7 @@ impl PolicyPass {
             hash: facts.known.hash.clone(),
             labels: facts.known.labels.clone(),
             effective_hash: None,
+            created: false,
         };
         let pass = Self { facts, state: State::Looking, looks: 0, outcome, extras };
         if let Some(going) = pass.facts.going.clone() {
@@ -67,25 +71,60 @@ impl PolicyPass {
             pass.outcome.paused = true;
             return pass.done();
         }
-        match pass.obstacle() {
-            Some(held) => pass.stop(held),
+        match pass.obstacle().or_else(|| pass.unready_import()) {
+            Some((references, held)) => pass.stop_for(references, held),
             None if pass.facts.has_finalizer => pass.look(),
             None => pass.ask(State::Finalizing, Request::AddFinalizer),
         }
     }
 
-    fn obstacle(&self) -> Option<Held> {
+    /// What can be told without asking anybody. `true`: it is about what the policy refers to.
+    pub(super) fn obstacle(&self) -> Option<(bool, Held)> {
         let desired = match &self.facts.desired {
             Ok(desired) => desired,
-            Err(why) => return Some(Held::new(Reason::InvalidSpec, why)),
+            Err(why) => return Some((false, Held::new(Reason::InvalidSpec, why))),
         };
         if let Err(why) = &self.facts.tenancy {
-            return Some(Held::new(Reason::NamespaceNotAllowed, why));
+            return Some((false, Held::new(Reason::NamespaceNotAllowed, why)));
         }
         if let Claim::Taken { by } = &self.facts.claim {
-            return Some(Held::new(Reason::ResourceConflict, format!("managed by {by}")));
+            return Some((false, Held::new(Reason::ResourceConflict, format!("managed by {by}"))));
         }
-        policy::lock_out(desired, &self.facts.subjects).map(|why| Held::new(Reason::InvalidSpec, why))
+        let invalid = self.forgotten(desired).or_else(|| self.circle());
+        let invalid = invalid.or_else(|| policy::lock_out(desired, &self.facts.subjects));
+        invalid.map(|why| (false, Held::new(Reason::InvalidSpec, why)))
+    }
+
+    /// What a folder cannot carry out, because without a mark nothing remembers earlier passes.
+    fn forgotten(&self, desired: &DesiredPolicy) -> Option<String> {
+        if !self.facts.folder || desired.access != Access::Declared {
+            return None;
+        }
+        let (field, word) = match (desired.adoption, desired.drift) {
+            (Adoption::Never | Adoption::IfIdentical, _) => ("adoption", "IfUnowned"),
+            (_, Drift::Report | Drift::Ignore) => ("drift", "Enforce"),
+            _ => return None,
+        };
+        Some(format!(
+            "in a folder nothing remembers a policy with spec.access: Declared, so spec.management.{field} cannot \
+             be kept: set it to {word}, or use spec.access: Managed"
+        ))
+    }
+
+    fn circle(&self) -> Option<String> {
+        let circle = self.facts.imports.circle.as_ref()?.join(" imports ");
+        Some(format!(
+            "{circle}: take one of these imports out; Ditto follows one level only, so nothing is lost"
+        ))
+    }
+
+    fn unready_import(&self) -> Option<(bool, Held)> {
+        self.facts.imports.named.iter().find_map(|(id, fact)| match fact {
+            PolicyFact::NotReady(why) => {
+                Some((true, Held::new(Reason::PolicyNotReady, format!("it imports {id}: {why}"))))
+            }
+            _ => None,
+        })
     }
 
     pub fn step(mut self, answer: Answer) -> (Self, Next) {
@@ -96,20 +135,18 @@ impl PolicyPass {
                 Reason::BackendUnavailable,
                 format!("the finalizer could not be set: {why}"),
             )),
-            (State::Looking, Answer::Policy(Ok(found))) => self.decide(found.as_ref()),
-            (State::Writing { origin }, Answer::Written(Ok(revision))) => {
+            (State::Looking, Answer::Policy(Ok(found))) => self.decide(found),
+            (State::Writing { origin, body, expect }, Answer::Written(Ok(revision))) => {
                 self.outcome.writes += 1;
                 self.outcome.revision = Some(revision);
-                self.outcome.origin = Some(origin);
                 self.outcome.synced = Ok(Reason::Applied);
-                self.remember();
-                self.done()
+                self.extras.created = expect == Expect::Absent;
+                self.settle(origin, &body)
             }
-            (State::Writing { .. }, Answer::Written(Err(Refused::Changed(_) | Refused::Missing(_)))) => {
-                self.look_again()
-            }
+            (State::Writing { expect, .. }, Answer::Written(Err(refused))) => self.refused(expect, refused),
             (_, Answer::Policy(Err(refused)) | Answer::Written(Err(refused))) => {
-                self.stop(Held::refused(&refused))
+                let held = self.shut_out_by(&refused);
+                self.stop(held)
             }
             (state, answer) => {
                 let message = format!("an answer that fits no question: {answer:?} in {state:?}");
@@ -122,109 +159,102 @@ impl PolicyPass {
         self.looks += 1;
         match self.facts.id.clone() {
             Some(id) => self.ask(State::Looking, Request::FindPolicy { id }),
-            None => self.stop(Held::new(Reason::InvalidSpec, "spec.policyId is not an id")),
+            None => self.stop(Held::new(Reason::InvalidSpec, NO_ID)),
         }
     }
 
-    fn look_again(self) -> (Self, Next) {
-        if self.looks < LOOKS_MAX {
-            return self.look();
+    /// A write was refused. What stands there is looked at again, as long as that can help.
+    fn refused(self, expect: Expect, refused: Refused) -> (Self, Next) {
+        let imports =
+            self.facts.imports.named.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
+        match refused {
+            Refused::Missing(said) if !imports.is_empty() && self.looks > 1 => {
+                let message = format!(
+                    "{said}; an imported policy is missing, or hidden from TwinOps: create it or take it out of spec.imports ({imports})"
+                );
+                self.stop_for(true, Held::new(Reason::PolicyNotAccessible, message))
+            }
+            Refused::Changed(_) | Refused::Missing(_) if self.looks < LOOKS_MAX => self.look(),
+            Refused::Changed(_) | Refused::Missing(_) if expect != Expect::Absent => {
+                let message = "it keeps changing while TwinOps writes; the rest follows in the next pass";
+                self.stop(Held::new(Reason::ResourceConflict, message))
+            }
+            Refused::Changed(said) | Refused::Missing(said) => {
+                let held = self.shut_out_by(&Refused::Forbidden(said));
+                self.stop(held)
+            }
+            refused => {
+                let held = self.shut_out_by(&refused);
+                self.stop(held)
+            }
         }
-        let message = "it keeps changing, or exists but is hidden from TwinOps: its entries must give TwinOps READ \
-                       and WRITE on `policy:/`";
-        self.stop(Held::new(Reason::ResourceConflict, message))
     }
 
-    fn decide(mut self, found: Option<&FoundPolicy>) -> (Self, Next) {
-        let Ok(desired) = self.facts.desired.clone() else { return self.look_again() };
+    /// What a refusal means. One for want of rights names the entry that gives them.
+    fn shut_out_by(&self, refused: &Refused) -> Held {
+        let mut held = Held::refused(refused);
+        if let Refused::Forbidden(said) = refused {
+            let entry = missing_entry(&self.facts.subjects, &self.note_to_add());
+            held.message = format!(
+                "{said}; the policy does not let TwinOps in: somebody with WRITE on `policy:/` must add this entry \
+                 to it: {entry}"
+            );
+        }
+        held
+    }
+
+    /// With its mark the policy is known again as ours; without the labels, which may be many.
+    fn note_to_add(&self) -> String {
+        match (&self.facts.desired, self.facts.known.origin) {
+            (Ok(desired), Some(origin)) if desired.access == Access::Managed => {
+                ascii(&Mark::of(&self.facts.identity, origin, desired.hash()).to_json())
+            }
+            _ => LABEL.to_owned(),
+        }
+    }
+
+    fn decide(mut self, found: Option<FoundPolicy>) -> (Self, Next) {
+        let Ok(desired) = self.facts.desired.clone() else {
+            return self.stop(Held::new(Reason::InvalidSpec, "the spec could not be read"));
+        };
         let Some(found) = found else {
             let body = self.composed(&desired, None, Origin::Created, None);
             return self.put(body, Expect::Absent, Origin::Created);
         };
+        let body = policy::without_expired(&found.body, self.facts.now_epoch_seconds);
+        let found = FoundPolicy { body, ..found };
         self.outcome.revision = self.outcome.revision.or(Some(found.revision));
-        let ours = match self.judge(&desired, found) {
+        let ours = match self.judge(&desired, &found) {
             Ok(ours) => ours,
             Err(held) => return self.stop(held),
         };
-        self.outcome.origin = Some(ours.origin);
         // Under the mark that stands there: a new generation alone is no reason to write.
-        let held = ours.mark.as_ref().filter(|held| {
-            held.uid == self.facts.identity.uid
-                && held.labels.as_ref() == Some(&policy::owned_names(&desired))
-        });
-        let unmarked = desired.access == Access::Declared;
-        if held.is_some() || unmarked {
-            let body = self.composed(&desired, Some(found), ours.origin, ours.mark.as_ref());
-            if policy::same_policy(&body, &found.body) {
-                self.extras.effective_hash = Some(hash(&found.body));
-                self.remember();
-                return self.done();
-            }
-        }
-        if !self.weigh_drift(&desired, found, ours.mark.as_ref()) {
-            return self.done();
+        let held = ours.mark.as_ref().filter(|held| self.still_fits(&desired, held));
+        let mut body = self.composed(&desired, Some(&found), ours.origin, ours.mark.as_ref());
+        let may_write = self.weigh_drift(&desired, &found, ours.mark.as_ref(), &body);
+        let left = |body: Value| {
+            if may_write { body } else { policy::with_own_entries_of(&body, &found.body) }
+        };
+        body = left(body);
+        let is_marked = held.is_some() || desired.access == Access::Declared;
+        if is_marked && policy::same_policy(&body, &found.body) {
+            return self.settle(ours.origin, &body);
         }
         let mark = self.next_mark(&desired, ours.origin, ours.mark.as_ref());
-        let body = self.composed_with(&desired, Some(found), ours.mark.as_ref(), &mark);
+        let body = left(self.composed_with(&desired, Some(&found), ours.mark.as_ref(), &mark));
         self.put(body, Expect::Revision(found.revision), ours.origin)
     }
 
-    fn judge(&self, desired: &DesiredPolicy, found: &FoundPolicy) -> Result<Ours, Held> {
-        if desired.access == Access::Declared {
-            return self.judge_unmarked(desired, found);
-        }
-        let note = policy::mark_of(&found.body, &self.facts.subjects);
-        let unmanaged = self.composed(desired, Some(found), Origin::Adopted, None);
-        let without_access = |body: &Value| {
-            let mut body = body.clone();
-            for label in [LABEL, policy::BRIDGE_LABEL] {
-                Pointer::of(["entries", label]).remove(&mut body);
-            }
-            body
-        };
-        adopt::judge(&Case {
-            identity: &self.facts.identity,
-            adoption: desired.adoption,
-            note: note.as_ref(),
-            identical: policy::same_policy(&without_access(&unmanaged), &without_access(&found.body)),
-            same_policy: true,
-            known_ours: !self.facts.folder
-                && self.facts.known.labels.contains(LABEL)
-                && self.facts.known.id.as_deref() == self.facts.id.as_ref().map(super::id::PolicyId::as_str),
-            takeover: self.facts.takeover,
-            living: &self.facts.living,
-            folder: self.facts.folder,
-        })
-    }
-
-    /// Without a mark status decides; a policy under another resource's mark stays with it.
-    fn judge_unmarked(&self, desired: &DesiredPolicy, found: &FoundPolicy) -> Result<Ours, Held> {
-        let foreign = policy::mark_of(&found.body, &[]).and_then(|note| Mark::from_json(&note));
-        if let Some(mark) = foreign.filter(|mark| mark.uid != self.facts.identity.uid)
-            && desired.adoption != Adoption::Always
-        {
-            let message = format!("it is managed by owner {:?} ({})", mark.owner, mark.place());
-            return Err(Held::new(Reason::NotAdoptable, message));
-        }
-        let known = self.facts.known.origin;
-        let identical =
-            || policy::same_policy(&self.composed(desired, Some(found), Origin::Adopted, None), &found.body);
-        match (known, desired.adoption) {
-            (Some(origin), _) => Ok(Ours { origin, fence: String::new(), mark: None }),
-            (None, Adoption::Never) => Err(Held::new(
-                Reason::NotAdoptable,
-                "it exists already, and spec.management.adoption is Never",
-            )),
-            (None, Adoption::IfIdentical) if !identical() => Err(Held::new(
-                Reason::NotAdoptable,
-                "it exists and differs from what is declared, and spec.management.adoption is IfIdentical",
-            )),
-            (None, _) => Ok(Ours { origin: Origin::Adopted, fence: String::new(), mark: None }),
-        }
+    /// Whether the mark says of the resource what a new one would.
+    fn still_fits(&self, desired: &DesiredPolicy, held: &Mark) -> bool {
+        held.uid == self.facts.identity.uid
+            && held.labels.as_ref() == Some(&policy::owned_names(desired))
+            // In a folder the mark is the memory.
+            && (!self.facts.folder || held.hash == desired.hash())
     }
 
     /// The policy under the mark that stands there, or under a fresh one.
-    fn composed(
+    pub(super) fn composed(
         &self,
         desired: &DesiredPolicy,
         found: Option<&FoundPolicy>,
@@ -258,8 +288,14 @@ impl PolicyPass {
         mark
     }
 
-    /// Notes drift, and says whether the policy may be written.
-    fn weigh_drift(&mut self, desired: &DesiredPolicy, found: &FoundPolicy, mark: Option<&Mark>) -> bool {
+    /// Notes drift, and says whether more than our own entries may be written.
+    fn weigh_drift(
+        &mut self,
+        desired: &DesiredPolicy,
+        found: &FoundPolicy,
+        mark: Option<&Mark>,
+        body: &Value,
+    ) -> bool {
         // In a folder the mark is the memory.
         let applied_before = if self.facts.folder {
             mark.map(|mark| mark.hash.as_str())
@@ -269,16 +305,7 @@ impl PolicyPass {
         if applied_before != Some(desired.hash().as_str()) {
             return true;
         }
-        let body = self.composed(desired, Some(found), Origin::Created, None);
-        let paths: Vec<Pointer> = desired
-            .entries
-            .keys()
-            .map(|label| Pointer::of(["entries", label]))
-            .filter(|path| {
-                let wrap = |body: &Value| serde_json::json!({"entries": {"x": path.get(body)}});
-                path.get(&found.body).is_none() || !policy::same_policy(&wrap(&body), &wrap(&found.body))
-            })
-            .collect();
+        let paths = differing(body, &found.body);
         if paths.is_empty() {
             return true;
         }
@@ -289,19 +316,44 @@ impl PolicyPass {
         desired.drift == Drift::Enforce
     }
 
-    fn put(mut self, body: Value, expect: Expect, origin: Origin) -> (Self, Next) {
-        let Some(id) = self.facts.id.clone() else { return self.look_again() };
-        self.extras.effective_hash = Some(hash(&body));
-        self.ask(State::Writing { origin }, Request::PutPolicy { id, body, expect })
+    fn put(self, body: Value, expect: Expect, origin: Origin) -> (Self, Next) {
+        let Some(id) = self.facts.id.clone() else { return self.stop(Held::new(Reason::InvalidSpec, NO_ID)) };
+        let state = State::Writing { origin, body: body.clone(), expect };
+        self.ask(state, Request::PutPolicy { id, body, expect })
     }
 
-    fn remember(&mut self) {
-        if let Ok(desired) = &self.facts.desired {
-            self.extras.hash = Some(desired.hash());
-            self.extras.labels = policy::owned_names(desired);
-            if desired.access == Access::Managed {
-                self.extras.labels.insert(LABEL.into());
-            }
+    /// The policy stands as it should. Whether it still lets TwinOps work is another matter.
+    fn settle(mut self, origin: Origin, body: &Value) -> (Self, Next) {
+        let Ok(desired) = self.facts.desired.clone() else { return self.done() };
+        self.outcome.origin = Some(origin);
+        self.extras.effective_hash = Some(effective_hash(body));
+        self.extras.hash = Some(desired.hash());
+        self.extras.labels = policy::owned_names(&desired);
+        if desired.access == Access::Managed {
+            self.extras.labels.insert(LABEL.into());
+        }
+        self.say_what_stays(&desired, body);
+        match shut_out(body, &self.facts.subjects).filter(|_| !desired.allow_lockout) {
+            Some(why) => self.stop(Held::new(Reason::Forbidden, why)),
+            None => self.done(),
+        }
+    }
+
+    /// Without mark and status nobody knows what was declared before.
+    fn say_what_stays(&mut self, desired: &DesiredPolicy, body: &Value) {
+        if !self.facts.folder || desired.access != Access::Declared {
+            return;
+        }
+        let paths: Vec<_> = undeclared(desired, body).iter().map(ToString::to_string).collect();
+        if !paths.is_empty() {
+            self.note(
+                "Unremembered",
+                format!(
+                    "it also holds {}: with spec.access: Declared a folder remembers nothing, so what is taken out \
+                     of the file stays in the policy; take it out there, or use spec.access: Managed",
+                    paths.join(", ")
+                ),
+            );
         }
     }
 
@@ -321,6 +373,13 @@ impl PolicyPass {
 
     pub(super) fn ask_leaving(self, leaving: Leaving, request: Request) -> (Self, Next) {
         self.ask(State::Leaving(leaving), request)
+    }
+
+    fn stop_for(mut self, references: bool, held: Held) -> (Self, Next) {
+        if references {
+            self.outcome.references = Err(held.clone());
+        }
+        self.stop(held)
     }
 
     pub(super) fn stop(mut self, held: Held) -> (Self, Next) {

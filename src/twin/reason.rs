@@ -177,6 +177,8 @@ pub struct Outcome {
     pub finished: bool,
     /// This pass deleted what stood in Ditto.
     pub deleted: bool,
+    /// Things that keep a policy from going, as far as search shows them.
+    pub things: u64,
 }
 
 impl Outcome {
@@ -195,6 +197,7 @@ impl Outcome {
             paused: false,
             finished: false,
             deleted: false,
+            things: 0,
         }
     }
 

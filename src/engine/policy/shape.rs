@@ -11,6 +11,8 @@ use crate::twin::id::{PolicyId, is_key, is_subject};
 
 /// Expiries are rounded up to it, in milliseconds. Source: Ditto 3.8, `POLICY_SUBJECT_EXPIRY_GRANULARITY` (1 h).
 const EXPIRY_GRANULARITY: i64 = 3_600_000;
+/// Units of a duration; none means seconds. Source: Ditto 3.8, `DittoDuration`.
+const DURATION_UNITS: [&str; 5] = ["s", "", "ms", "m", "h"];
 const PERMISSIONS: [&str; 3] = ["READ", "WRITE", "EXECUTE"];
 
 /// Checks the value for the part at `place` of policy `id` and returns it as Ditto keeps it.
@@ -124,25 +126,53 @@ fn expiry(given: &Value, now: i64) -> Result<String, Failure> {
     if rounded <= now { Err(invalid("is in the past")) } else { Ok(time::print(rounded)) }
 }
 
+/// As Ditto keeps it: always with `whenDeleted`, never with an empty list of labels or a word it does not know.
+/// Source: Ditto 3.8, `ImmutableSubjectAnnouncement`, `DittoDuration`.
 fn announcement(given: &Value) -> Result<Value, Failure> {
     let members = object(given, "an announcement")?;
-    let duration = |value: &Value| {
-        let text = value.as_str().unwrap_or_default();
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = &text[digits.len()..];
-        !digits.is_empty()
-            && digits.bytes().all(|b| b.is_ascii_digit())
-            && matches!(unit, "ms" | "s" | "m" | "h" | "d")
-    };
-    let good = |name: &str| members.get(name).is_none_or(duration);
-    if good("beforeExpiry") && good("randomizationInterval") {
-        return Ok(given.clone());
+    let member = |name: &str| members.get(name).filter(|value| !value.is_null());
+    let mut kept = Map::new();
+    if let Some(before) = member("beforeExpiry") {
+        kept.insert("beforeExpiry".into(), duration(before, &["s", "m", "h", ""])?);
     }
-    Err(Failure::new(
-        400,
-        "policies:subjectannouncement.invalid",
-        "durations of an announcement are written like `1h`, `10m`, `30s`",
-    ))
+    let when_deleted = member("whenDeleted").map_or(Some(false), Value::as_bool);
+    let when_deleted =
+        when_deleted.ok_or_else(|| Failure::bad_json("`whenDeleted` must be a JSON boolean"))?;
+    kept.insert("whenDeleted".into(), json!(when_deleted));
+    let mut asked = Map::new();
+    if let Some(given) = member("requestedAcks") {
+        let given = object(given, "`requestedAcks`")?;
+        let labels = given.get("labels").and_then(Value::as_array).into_iter().flatten();
+        let labels: Vec<_> = labels.filter(|label| label.is_string()).collect();
+        if !labels.is_empty() {
+            asked.insert("labels".into(), json!(labels));
+        }
+        if let Some(timeout) = given.get("timeout").filter(|timeout| !timeout.is_null()) {
+            asked.insert("timeout".into(), duration(timeout, &DURATION_UNITS)?);
+        }
+    }
+    if !asked.is_empty() {
+        kept.insert("requestedAcks".into(), Value::Object(asked));
+    }
+    if let Some(interval) = member("randomizationInterval") {
+        kept.insert("randomizationInterval".into(), duration(interval, &DURATION_UNITS)?);
+    }
+    Ok(Value::Object(kept))
+}
+
+fn duration(given: &Value, units: &[&str]) -> Result<Value, Failure> {
+    let invalid = || {
+        Failure::new(
+            400,
+            "policies:subjectannouncement.invalid",
+            "durations of an announcement are written like `1h`, `10m`, `30s`",
+        )
+    };
+    let text = given.as_str().ok_or_else(|| Failure::bad_json("a duration must be a JSON string"))?;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let amount = digits.parse::<u64>().map_err(|_| invalid())?;
+    if units.contains(&unit) { Ok(json!(format!("{amount}{unit}"))) } else { Err(invalid()) }
 }
 
 fn resource(key: &str, value: &Value) -> Result<Value, Failure> {
@@ -191,4 +221,45 @@ fn import(id: &PolicyId, imported: &str, value: &Value) -> Result<Value, Failure
     let labels = labels
         .ok_or_else(|| Failure::bad_json("the `entries` of an import must be a JSON array of labels"))?;
     Ok(json!({"entries": labels}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_is_kept_as_ditto_writes_it() {
+        let rows = [
+            (json!({}), json!({"whenDeleted": false})),
+            (json!({"beforeExpiry": "1h"}), json!({"beforeExpiry": "1h", "whenDeleted": false})),
+            (json!({"whenDeleted": true, "more": 1}), json!({"whenDeleted": true})),
+            (
+                json!({"beforeExpiry": "010s", "randomizationInterval": "500ms"}),
+                json!({"beforeExpiry": "10s", "whenDeleted": false, "randomizationInterval": "500ms"}),
+            ),
+            (
+                json!({"requestedAcks": {"labels": ["a:b", 5], "timeout": "10s"}}),
+                json!({"whenDeleted": false, "requestedAcks": {"labels": ["a:b"], "timeout": "10s"}}),
+            ),
+            (json!({"requestedAcks": {"labels": []}}), json!({"whenDeleted": false})),
+        ];
+        for (given, kept) in rows {
+            assert_eq!(announcement(&given).ok(), Some(kept), "{given}");
+        }
+    }
+
+    #[test]
+    fn durations_that_ditto_does_not_know_are_refused() {
+        let rows = [
+            json!({"beforeExpiry": "xx"}),
+            json!({"beforeExpiry": "500ms"}),
+            json!({"beforeExpiry": "1d"}),
+            json!({"beforeExpiry": ""}),
+            json!({"randomizationInterval": "-1s"}),
+            json!({"requestedAcks": {"timeout": "soon"}}),
+        ];
+        for given in rows {
+            assert!(announcement(&given).is_err(), "{given}");
+        }
+    }
 }

@@ -3,6 +3,7 @@ mod adopt;
 mod pass;
 mod plan;
 mod policy;
+mod policy_review;
 
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::call::{Expect, FoundPolicy};
 use super::super::claim::Claim;
 use super::super::desired::{Access, Adoption, Deletion, DesiredPolicy, Drift, PolicyMode};
-use super::super::facts::{Going, KnownPolicy, PolicyFacts};
+use super::super::facts::{Going, Imports, KnownPolicy, PolicyFacts};
 use super::super::id::PolicyId;
 use super::super::mark::Origin;
 use super::super::policy::{LABEL, lock_out, mark_of, same_policy};
@@ -17,12 +17,12 @@ use super::identity;
 
 const NOON: i64 = 1_800_000_000;
 
-fn entry(subject: &str, grant: &[&str]) -> Value {
+pub fn entry(subject: &str, grant: &[&str]) -> Value {
     json!({"subjects": {subject: {"type": "user"}}, "resources": {"thing:/": {"grant": grant, "revoke": []}}, "importable": "implicit"})
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "called with a literal")]
-fn desired(entries: Value) -> DesiredPolicy {
+pub fn desired(entries: Value) -> DesiredPolicy {
     DesiredPolicy {
         id: PolicyId::parse("org.acme:pumps").unwrap(),
         entries: entries.as_object().unwrap().clone(),
@@ -38,7 +38,7 @@ fn desired(entries: Value) -> DesiredPolicy {
     }
 }
 
-fn facts(desired: DesiredPolicy) -> PolicyFacts {
+pub fn facts(desired: DesiredPolicy) -> PolicyFacts {
     PolicyFacts {
         identity: identity(),
         id: Some(desired.id.clone()),
@@ -53,6 +53,7 @@ fn facts(desired: DesiredPolicy) -> PolicyFacts {
         living: BTreeSet::new(),
         subjects: vec!["nginx:operator".into()],
         bridge: None,
+        imports: Imports::default(),
         used_by: 0,
         held_before: 0,
         now_epoch_seconds: NOON,
@@ -60,7 +61,7 @@ fn facts(desired: DesiredPolicy) -> PolicyFacts {
     }
 }
 
-fn run(facts: PolicyFacts, answers: Vec<Answer>) -> (Vec<Request>, Outcome, PolicyPass) {
+pub fn run(facts: PolicyFacts, answers: Vec<Answer>) -> (Vec<Request>, Outcome, PolicyPass) {
     let (mut pass, mut next) = PolicyPass::start(facts);
     let mut asked = vec![];
     let mut answers = answers.into_iter();
@@ -79,17 +80,17 @@ fn run(facts: PolicyFacts, answers: Vec<Answer>) -> (Vec<Request>, Outcome, Poli
     }
 }
 
-fn found(body: &Value) -> Answer {
+pub fn found(body: &Value) -> Answer {
     Answer::Policy(Ok(Some(FoundPolicy { revision: 4, body: body.clone() })))
 }
 
-fn put(request: &Request) -> (&Value, Expect) {
+pub fn put(request: &Request) -> (&Value, Expect) {
     let Request::PutPolicy { body, expect, .. } = request else { panic!("{request:?}") };
     (body, *expect)
 }
 
 /// The policy a first pass leaves in Ditto.
-fn created(desired: &DesiredPolicy) -> Value {
+pub fn created(desired: &DesiredPolicy) -> Value {
     let (asked, ..) = run(facts(desired.clone()), vec![Answer::Policy(Ok(None)), Answer::Written(Ok(1))]);
     put(&asked[1]).0.clone()
 }
@@ -134,7 +135,7 @@ fn a_label_removed_from_the_spec_is_revoked_even_if_status_was_lost() {
     assert!(put(&asked[1]).0["entries"].get("foreign").is_none());
 }
 
-fn labels(body: &Value) -> Vec<&str> {
+pub fn labels(body: &Value) -> Vec<&str> {
     body["entries"]
         .as_object()
         .unwrap()
@@ -229,22 +230,31 @@ fn a_412_is_looked_at_again_with_the_new_revision() {
     assert_eq!((asked.len(), outcome.reason()), (4, Reason::Applied));
 }
 
-fn going(desired: DesiredPolicy) -> PolicyFacts {
+pub fn going(desired: DesiredPolicy) -> PolicyFacts {
     PolicyFacts { going: Some(Going::default()), ..facts(desired) }
 }
 
 #[test]
 fn a_policy_in_use_waits() {
     let desired = desired(json!({"owner": entry("nginx:ditto", &["READ"])}));
-    let (asked, outcome, _) = run(PolicyFacts { used_by: 2, ..going(desired.clone()) }, vec![]);
+    let body = created(&desired);
+    let used = PolicyFacts { used_by: 2, ..going(desired.clone()) };
+    let (_, outcome, _) = run(used, vec![found(&body)]);
     assert_eq!(
-        (asked.len(), outcome.reason(), outcome.again()),
-        (0, Reason::DeletionHeld, Again::AfterMs(2_000))
+        (outcome.reason(), outcome.again()),
+        (Reason::DeletionHeld, Again::Slowly),
+        "a twin's end wakes it"
     );
-    let (_, outcome, _) = run(going(desired.clone()), vec![Answer::Users(Ok(1))]);
-    assert_eq!(outcome.reason(), Reason::DeletionHeld);
+    let mut imported = going(desired.clone());
+    imported.imports.by = vec!["plant/other".into()];
+    let (_, outcome, _) = run(imported, vec![found(&body)]);
+    assert!(outcome.held().unwrap().message.contains("plant/other imports this policy"));
+    assert_eq!((outcome.reason(), outcome.things), (Reason::DeletionHeld, 0));
+    let (_, outcome, _) = run(going(desired.clone()), vec![Answer::Users(Ok(1)), found(&body)]);
+    assert_eq!((outcome.reason(), outcome.again()), (Reason::DeletionHeld, Again::AfterMs(2_000)));
+    assert_eq!(outcome.things, 1, "what the quick asks are counted by");
     let patient = PolicyFacts { held_before: 99, ..going(desired) };
-    assert_eq!(run(patient, vec![Answer::Users(Ok(1))]).1.again(), Again::Slowly);
+    assert_eq!(run(patient, vec![Answer::Users(Ok(1)), found(&body)]).1.again(), Again::Slowly);
 }
 
 #[test]

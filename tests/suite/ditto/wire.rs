@@ -243,6 +243,25 @@ async fn credentials_are_sent_in_three_ways() {
     }
 }
 
+/// A token that was revoked before its time: the file is read again as soon as Ditto refuses the old one.
+#[tokio::test]
+async fn s45_a_token_that_was_replaced_is_sent_after_the_first_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "first").unwrap();
+    let who = reply(200, json!({"defaultSubject": "nginx:b", "subjects": ["nginx:b"]}));
+    let revoked = reply(401, json!({"status": 401, "error": "gateway:authentication.failed"}));
+    let ditto = Fake::start([who.clone(), revoked, who]).await;
+    let credentials = Credentials::TokenFile(path.clone());
+    let client = DittoClient::new(Connection { credentials, ..connection(&ditto.url()) }).unwrap();
+    client.whoami().await.unwrap();
+    std::fs::write(&path, "second").unwrap();
+    assert!(matches!(client.whoami().await, Err(Refused::Unauthorized(_))));
+    client.whoami().await.unwrap();
+    let sent: Vec<_> = ditto.asked().iter().map(|asked| asked.header("authorization").to_owned()).collect();
+    assert_eq!(sent, ["Bearer first", "Bearer first", "Bearer second"]);
+}
+
 #[tokio::test]
 async fn a_hundred_calls_share_one_connection() {
     let ditto = Fake::start([reply(200, json!({"thingId": "a:b", "_revision": 1}))]).await;

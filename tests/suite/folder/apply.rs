@@ -77,7 +77,29 @@ fn a_dry_run_writes_nothing_and_says_what_it_would_do() {
     assert_eq!(engine.ditto.thing("nginx:ditto", "org.acme:pump"), None);
     assert_eq!(apply(files.path(), &engine.ditto, &[]).code, 0);
     write(files.path(), "pump.yaml", &twin("pump", "  attributes: {kw: 9}\n"));
-    assert_eq!(apply(files.path(), &engine.ditto, &["--dry-run"]).line("pump").0, "would-update");
+    let dry = apply(files.path(), &engine.ditto, &["--dry-run"]);
+    assert_eq!(dry.line("pump").0, "would-update");
+    let message = dry.line("pump").2;
+    assert!(message.contains("/attributes/kw") && message.contains("/attributes/site"), "{message}");
+    assert!(!message.contains("policyId") && !message.contains("properties"), "{message}");
+    let wider =
+        POLICY.replace("thing:/features: {grant: [WRITE]}", "thing:/features: {grant: [READ, WRITE]}");
+    write(files.path(), "policy.yaml", &wider);
+    let dry = apply(files.path(), &engine.ditto, &["--dry-run"]);
+    assert_eq!(dry.line("pumps").0, "would-update");
+    assert_eq!(dry.line("pumps").2, "changes /entries/devices");
+    let summary = &dry.json["summary"];
+    assert_eq!((&summary["wouldUpdate"], &summary["applied"]), (&json!(2), &json!(0)), "{summary}");
+}
+
+#[test]
+fn every_line_gives_its_own_reason_and_id() {
+    let files = folder(&[("policy.yaml", POLICY), ("pump.yaml", &twin("pump", "  suspend: true\n"))]);
+    let engine = Engine::start(files.path(), None);
+    let run = apply(files.path(), &engine.ditto, &[]);
+    assert_eq!((run.line("pump").0, run.line("pump").1), ("paused", "Paused"));
+    let line = run.json["resources"].as_array().unwrap().iter().find(|line| line["name"] == "pump").unwrap();
+    assert_eq!(line["id"], "org.acme:pump");
 }
 
 /// 80 seeds beside what a device wrote: each needs a guard, and all headers stay under Ditto's limit.

@@ -169,6 +169,9 @@ fn nothing_is_tried_without_a_folder_or_a_ditto() {
         "{}",
         unreachable.stderr
     );
+    for hint in ["--ditto-url", &url] {
+        assert_eq!(unreachable.stderr.matches(hint).count(), 1, "{hint} once: {}", unreachable.stderr);
+    }
 
     let mut command = twinops();
     command.arg("apply").arg(files.path()).args([

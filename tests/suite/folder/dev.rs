@@ -10,18 +10,18 @@ use crate::support::process::Child;
 use crate::support::wait_for;
 
 /// A change is noticed within 100 ms and a disappearance after 2 s; the rest is a slow machine.
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 const USER: &str = "nginx:ditto";
 const GOOD: &str = "  attributes: {kw: 3}\n";
 
-struct Dev {
-    child: Child,
-    ditto: Ditto,
+pub struct Dev {
+    pub child: Child,
+    pub ditto: Ditto,
     management: String,
 }
 
 impl Dev {
-    fn start(name: &str, files: &Path, logs: &Path, more: &[&str]) -> Self {
+    pub fn start(name: &str, files: &Path, logs: &Path, more: &[&str]) -> Self {
         let mut command = twinops();
         command.arg("dev").arg(files);
         command.args(["--engine-listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]).args(more);
@@ -35,10 +35,17 @@ impl Dev {
     }
 
     #[track_caller]
-    fn says(&self, text: &str) {
-        wait_for(&format!("{text:?} in:\n{}", self.child.log()), SOON, || {
-            self.child.log().contains(text).then_some(())
-        });
+    pub fn says(&self, text: &str) {
+        let deadline = std::time::Instant::now() + SOON;
+        while !self.child.log().contains(text) {
+            assert!(std::time::Instant::now() < deadline, "no {text:?} in:\n{}", self.child.log());
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+
+    /// How many lines hold `text`.
+    pub fn lines(&self, text: &str) -> usize {
+        self.child.log().lines().filter(|line| line.contains(text)).count()
     }
 }
 
@@ -91,6 +98,20 @@ fn what_changes_behind_our_back_is_repaired() {
 }
 
 #[test]
+fn what_did_not_change_is_said_once() {
+    let files = folder(&[("policy.yaml", POLICY), ("pump.yaml", &twin("pump", GOOD))]);
+    let logs = folder(&[]);
+    let dev = Dev::start("dev", files.path(), logs.path(), &["--ephemeral"]);
+    dev.says("applied      DigitalTwin default/pump");
+    for name in ["b", "c"] {
+        write(files.path(), &format!("{name}.yaml"), &twin(name, GOOD));
+        dev.says(&format!("applied      DigitalTwin default/{name}"));
+    }
+    assert_eq!(dev.lines("default/pump "), 1, "{}", dev.child.log());
+    assert_eq!((dev.lines("default/b "), dev.lines("default/pumps ")), (1, 1), "{}", dev.child.log());
+}
+
+#[test]
 fn a_folder_that_vanishes_or_empties_deletes_nothing() {
     let files = folder(&[]);
     let inner = files.path().join("twins");
@@ -126,7 +147,7 @@ fn a_restart_finds_everything_and_tells_what_vanished_meanwhile() {
     std::fs::remove_file(files.path().join("b.yaml")).unwrap();
     let second = Dev::start("second", files.path(), logs.path(), &["--data", data]);
     second.says("in-sync      DigitalTwin default/a");
-    second.says("1 things of owner \"folder\" are in Ditto and in no file (org.acme:b");
+    second.says("1 thing of owner \"folder\" is in Ditto and in no file (org.acme:b);");
     assert_eq!(second.ditto.thing(USER, "org.acme:a").unwrap(), before, "no write, not even a revision");
     drop(second);
     let third =

@@ -2,7 +2,10 @@
 mod apply;
 mod bad_input;
 mod dev;
+mod gateway;
+mod policies;
 mod prune;
+mod vanish;
 
 use std::path::Path;
 
@@ -42,6 +45,13 @@ spec:
     )
 }
 
+/// A policy `org.acme:<name>` with the entries of [`POLICY`].
+fn policy(name: &str) -> String {
+    POLICY
+        .replace("{name: pumps}", &format!("{{name: {name}}}"))
+        .replace("org.acme:pumps", &format!("org.acme:{name}"))
+}
+
 /// What a run of `apply` said.
 struct Applied {
     code: i32,
@@ -60,6 +70,10 @@ impl Applied {
             .find(|line| line["name"] == name)
             .unwrap_or_else(|| panic!("no line of {name}: {lines:?}"));
         (text(line, "verdict"), text(line, "reason"), text(line, "message"))
+    }
+
+    fn verdicts(&self) -> Vec<&str> {
+        self.json["resources"].as_array().into_iter().flatten().map(|line| text(line, "verdict")).collect()
     }
 
     fn messages(&self) -> String {

@@ -34,6 +34,52 @@ fn a_broken_file_yields_nothing_to_a_second_place() {
 }
 
 #[test]
+fn a_file_that_lost_all_its_documents_keeps_them() {
+    let rows = [
+        ("truncated", String::new(), vec!["a", "b", "c"]),
+        ("only comments", "# later\n".into(), vec!["a", "b", "c"]),
+        (
+            "only somebody else's",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n".into(),
+            vec!["a", "b", "c"],
+        ),
+        ("one of two is left", twin("a", ""), vec!["a", "c"]),
+    ];
+    for (name, text, expected) in rows {
+        let both = format!("{}---\n{}", twin("a", ""), twin("b", ""));
+        let folder = Folder::new(&[("1.yaml", &both), ("2.yaml", &twin("c", ""))]);
+        let before = folder.read();
+        folder.write("1.yaml", &text);
+        let after = source::merge(&before, folder.read());
+        assert_eq!(names(&after), expected, "{name}");
+        assert_eq!(after.problems.len(), usize::from(expected.len() == 3), "{name}: {:?}", after.problems);
+        let told = folder.told(&after.problems);
+        assert!(
+            told.iter().all(|told| told.starts_with("1.yaml: declares nothing any more")),
+            "{name}: {told:?}"
+        );
+        folder.remove("1.yaml");
+        assert_eq!(
+            names(&source::merge(&after, folder.read())),
+            ["c"],
+            "{name}: without the file it is meant"
+        );
+    }
+}
+
+/// Moved from file to file is not lost.
+#[test]
+fn documents_that_moved_leave_no_trace_in_the_file_they_left() {
+    let folder = Folder::new(&[("1.yaml", &twin("a", "")), ("2.yaml", &twin("c", ""))]);
+    let before = folder.read();
+    folder.write("1.yaml", "");
+    folder.write("2.yaml", &format!("{}---\n{}", twin("c", ""), twin("a", "  suspend: true\n")));
+    let after = source::merge(&before, folder.read());
+    assert_eq!((names(&after), &after.problems), (vec!["c".into(), "a".into()], &vec![]));
+    assert!(after.twins[1].resource.spec.suspend);
+}
+
+#[test]
 fn a_folder_that_vanishes_or_is_empty_deletes_nothing() {
     let (gone, kept) =
         (Folder::new(&[("a.yaml", &twin("a", ""))]), Folder::new(&[("b.yaml", &twin("b", ""))]));

@@ -22,11 +22,10 @@ async fn until(watcher: &mut Watcher, paths: &[PathBuf], recursive: bool, expect
     assert!(seen.is_ok(), "waited for {expected:?}, found {:?}", names(&source::scan(paths, recursive)));
 }
 
-#[tokio::test]
-async fn files_that_come_change_and_go_are_told() {
+async fn files_that_come_change_and_go_are_told(polling: bool) {
     let folder = Folder::new(&[("a.yaml", &twin("a", ""))]);
     let paths = [folder.path()];
-    let mut watcher = Watcher::start(&paths, false).unwrap();
+    let mut watcher = Watcher::start(&paths, false, polling);
     folder.write("b.yaml", &twin("b", ""));
     until(&mut watcher, &paths, false, &["a", "b"]).await;
     folder.write("b.yaml", &twin("renamed", ""));
@@ -40,11 +39,10 @@ async fn files_that_come_change_and_go_are_told() {
 }
 
 /// Editors write beside the file and rename over it: the file that is watched is then another one.
-#[tokio::test]
-async fn a_file_that_is_replaced_is_followed() {
+async fn a_file_that_is_replaced_is_followed(polling: bool) {
     let folder = Folder::new(&[("a.yaml", &twin("a", ""))]);
     for paths in [[folder.path()], [folder.path().join("a.yaml")]] {
-        let mut watcher = Watcher::start(&paths, false).unwrap();
+        let mut watcher = Watcher::start(&paths, false, polling);
         for name in ["first", "second", "third"] {
             folder.write(".a.yaml.swp", &twin(name, ""));
             fs::rename(folder.path().join(".a.yaml.swp"), folder.path().join("a.yaml")).unwrap();
@@ -53,12 +51,11 @@ async fn a_file_that_is_replaced_is_followed() {
     }
 }
 
-#[tokio::test]
-async fn a_folder_that_goes_and_comes_back_is_followed() {
+async fn a_folder_that_goes_and_comes_back_is_followed(polling: bool) {
     let above = Folder::new(&[("twins/a.yaml", &twin("a", ""))]);
     let path = above.path().join("twins");
     let paths = [path.clone()];
-    let mut watcher = Watcher::start(&paths, false).unwrap();
+    let mut watcher = Watcher::start(&paths, false, polling);
     for round in ["one", "two"] {
         fs::remove_dir_all(&path).unwrap();
         until(&mut watcher, &paths, false, &[]).await;
@@ -73,11 +70,10 @@ async fn a_folder_that_goes_and_comes_back_is_followed() {
     }
 }
 
-#[tokio::test]
-async fn a_folder_that_does_not_exist_yet_is_waited_for() {
+async fn a_folder_that_does_not_exist_yet_is_waited_for(polling: bool) {
     let above = Folder::new(&[]);
     let paths = [above.path().join("twins")];
-    let mut watcher = Watcher::start(&paths, true).unwrap();
+    let mut watcher = Watcher::start(&paths, true, polling);
     above.write("twins/below/a.yaml", &twin("a", ""));
     until(&mut watcher, &paths, true, &["a"]).await;
     above.write("twins/below/deeper/b.yaml", &twin("b", ""));
@@ -85,14 +81,13 @@ async fn a_folder_that_does_not_exist_yet_is_waited_for() {
 }
 
 /// Kubernetes mounts a `ConfigMap` as links through `..data`, and updates it by turning that link over.
-#[tokio::test]
-async fn a_mounted_config_map_is_followed() {
+async fn a_mounted_config_map_is_followed(polling: bool) {
     let folder = Folder::new(&[("..1/a.yaml", &twin("first", "")), ("..2/a.yaml", &twin("second", ""))]);
     let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, folder.path().join(at)).unwrap();
     link("..1", "..data");
     link("..data/a.yaml", "a.yaml");
     let paths = [folder.path()];
-    let mut watcher = Watcher::start(&paths, false).unwrap();
+    let mut watcher = Watcher::start(&paths, false, polling);
     until(&mut watcher, &paths, false, &["first"]).await;
     link("..2", "..data_tmp");
     fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
@@ -100,11 +95,10 @@ async fn a_mounted_config_map_is_followed() {
 }
 
 /// Were reading a change, or the engine's state in a dot folder, `dev` would never rest.
-#[tokio::test]
-async fn reading_and_files_that_are_not_ours_are_no_change() {
+async fn reading_and_files_that_are_not_ours_are_no_change(polling: bool) {
     let folder = Folder::new(&[("a.yaml", &twin("a", "")), (".twinops/journal", "")]);
     let paths = [folder.path()];
-    let mut watcher = Watcher::start(&paths, true).unwrap();
+    let mut watcher = Watcher::start(&paths, true, polling);
     for _ in 0..3 {
         source::scan(&paths, true);
         folder.write(".twinops/journal", "more");
@@ -114,4 +108,25 @@ async fn reading_and_files_that_are_not_ours_are_no_change() {
     assert!(quiet.is_err(), "told of a change that is none");
     folder.write("b.yaml", &twin("b", ""));
     until(&mut watcher, &paths, true, &["a", "b"]).await;
+}
+
+/// Each of these told by the system, and found by looking every second as where the system cannot tell.
+macro_rules! both_ways {
+    ($($name:ident)*) => {
+        mod told {
+            $(#[tokio::test] async fn $name() { super::$name(false).await; })*
+        }
+        mod polled {
+            $(#[tokio::test] async fn $name() { super::$name(true).await; })*
+        }
+    };
+}
+
+both_ways! {
+    files_that_come_change_and_go_are_told
+    a_file_that_is_replaced_is_followed
+    a_folder_that_goes_and_comes_back_is_followed
+    a_folder_that_does_not_exist_yet_is_waited_for
+    a_mounted_config_map_is_followed
+    reading_and_files_that_are_not_ours_are_no_change
 }

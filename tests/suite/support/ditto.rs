@@ -14,7 +14,8 @@ use super::{process::Child, wait_for};
 /// How long a role of our binary may take until it listens.
 pub const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+/// Carries the calls of all tests.
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 });
@@ -22,8 +23,15 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// The binary under test.
 pub fn twinops() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twinops"));
-    for name in ["DITTO_API_URL", "DITTO_USERNAME", "DITTO_PASSWORD", "DITTO_PRE_AUTHENTICATED", "LOG_LEVEL"]
-    {
+    for name in [
+        "DITTO_API_URL",
+        "DITTO_CA_FILE",
+        "DITTO_PASSWORD",
+        "DITTO_PRE_AUTHENTICATED",
+        "DITTO_TOKEN_FILE",
+        "DITTO_USERNAME",
+        "LOG_LEVEL",
+    ] {
         command.env_remove(name);
     }
     command
