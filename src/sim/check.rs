@@ -12,6 +12,9 @@ use crate::twin::json::{Pointer, same};
 use crate::twin::ownership::declared;
 use crate::twin::policy::{LABEL, mark_of};
 
+/// Generations back that a stalled operator may still apply.
+const SUPERSEDED: i64 = 16;
+
 /// Watches every write and remembers what was wrong.
 #[derive(Default)]
 pub struct Watchman {
@@ -133,6 +136,8 @@ impl Watchman {
             };
             let generation = (uid.to_owned(), generation);
             if !self.held.contains(&generation) {
+                // One that was edited long ago comes to no thing any more.
+                self.open.retain(|(held, old), _| *held != generation.0 || old + SUPERSEDED > generation.1);
                 self.open.insert(generation, object.clone());
             }
         }

@@ -13,7 +13,7 @@ pub enum Fault {
     Lost,
     /// It is refused with this status and not carried out.
     Refused(u16),
-    /// It is answered from the state before the last write.
+    /// It is answered from the version before the last one.
     Stale,
     /// The search index knows nothing.
     EmptyIndex,
@@ -80,7 +80,8 @@ impl Fault {
             Self::Lost | Self::CrashAfter | Self::CrashStale | Self::Refused(409) => writes,
             Self::Refused(412) => writes && in_ditto,
             Self::Refused(_) => in_ditto,
-            Self::Stale => !writes && !asked.is_search(),
+            // Ditto answers reads of one thing or policy from where it is written: never from before.
+            Self::Stale => !writes && !in_ditto,
             Self::EmptyIndex => asked.is_search(),
             Self::DeviceFirst => in_ditto,
         }

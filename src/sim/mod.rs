@@ -11,6 +11,7 @@ mod check;
 mod cluster;
 mod fault;
 mod operator;
+mod rows;
 mod scenario;
 mod step;
 mod tests;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::fault::Plan;
-use self::scenario::Scenario;
+use self::scenario::{Scenario, Storm, THING};
 use self::wire::Mailbox;
 use self::world::{Seen, World};
 use crate::ditto::{Connection, Credentials, DittoClient};
@@ -78,6 +79,17 @@ fn run(scenario: &Scenario, plan: &Plan) -> Run {
         }
         let World { seen, events, prelude_events, trace, .. } = world;
         Run { problems, end, seen, events: prelude_events..events, trace }
+    })
+}
+
+/// Device writes between the requests of passes over one twin. Returns what went wrong, and how many passes it took.
+fn storm(writes: usize, seed: u64) -> (Vec<String>, usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        let plan = Plan { seed: Some(seed), ..Plan::plain("storm") };
+        let mut world = World::new(plan, Storm::STEPS());
+        let passes = world.storm(writes, &Storm { thing: THING }).await;
+        (std::mem::take(&mut world.watchman.problems), passes)
     })
 }
 

@@ -1,6 +1,7 @@
 //! The scenarios: what happens, and how it must end.
 use serde_json::{Value, json};
 
+use super::fault::Dice;
 use super::step::{Step, policy, twin};
 
 /// A life of some twins and policies.
@@ -13,7 +14,83 @@ pub struct Scenario {
     pub leaves_marks: bool,
 }
 
-const THING: &str = "org.acme:t";
+/// Scenarios in which an operator that stood still for their whole length, and then sends what it had decided
+/// at the start, rightly ends elsewhere: the thing went, was given up, or was changed by hand meanwhile, and
+/// Ditto cannot know that the resource did not stay as it was. What then remains is told in
+/// `docs/simulation.md`.
+pub const NO_LONG_STALLS: [&str; 19] = [
+    "adopted_then_deleted",
+    "delete",
+    "delete_at_once",
+    "deleted_and_made_again",
+    "drift",
+    "drift_then_edit",
+    "drift_ignored",
+    "drift_reported",
+    "drift_reported_then_edit",
+    "policy_and_twin_go",
+    "released",
+    "restored",
+    "restored_and_taken_over",
+    "retain",
+    "suspended_then_deleted",
+    "the_mark_turns_foreign",
+    "the_thing_was_deleted_behind_our_back_and_then_the_twin",
+    "too_many_at_once_and_meant",
+    "twin_and_policy_go",
+];
+/// Whether many go at once depends on what the watch shows at once.
+pub const NO_TWISTS: [&str; 2] = ["too_many_at_once", "too_many_at_once_and_meant"];
+
+/// A twin whose spec is edited, whose thing drifts, and whose device never rests.
+pub struct Storm {
+    pub thing: &'static str,
+}
+
+impl Storm {
+    pub const STEPS: fn() -> Vec<Step> = || vec![others(), p(), t(here())];
+
+    /// Another place, a path more or less, a seed more or less.
+    pub fn edit(&self, dice: &mut Dice) -> Step {
+        let mut spec = spec(json!({"location": format!("hall-{}", dice.roll(9))}));
+        if dice.chance(2) {
+            spec["attributes"]["more"] = json!({"a": dice.roll(3), "b": 1});
+        }
+        if dice.chance(2) {
+            spec["features"]["temperature"]["properties"]["late"] = json!({"x": 1, "y": {"z": 2}});
+        }
+        if dice.chance(2) {
+            spec["features"]["pressure"] = json!({"properties": {"value": 1}});
+        }
+        Step::Apply(twin("t"), spec)
+    }
+
+    pub fn drift(&self, dice: &mut Dice) -> Step {
+        in_ditto("PATCH", json!({"attributes": {"location": format!("elsewhere-{}", dice.roll(9))}}))
+    }
+
+    /// Below what is seeded, beside it, and, for what is `seeded` already, away with it.
+    pub fn report(
+        &self,
+        dice: &mut Dice,
+        number: usize,
+        seeded: impl Fn(&str) -> bool,
+    ) -> (&'static str, Option<Value>) {
+        const PATHS: [&str; 6] = [
+            VALUE,
+            INITIAL,
+            EXTRA,
+            "/features/temperature/properties/late/y/z",
+            "/features/pressure/properties/value",
+            "/features/temperature/properties/late/x",
+        ];
+        let at = dice.roll(PATHS.len());
+        let takes_away = at < 2 && dice.chance(4) && seeded(PATHS[at]);
+        (PATHS[at], (!takes_away).then(|| json!(number)))
+    }
+}
+
+pub const THING: &str = "org.acme:t";
 const VALUE: &str = "/features/temperature/properties/value";
 const EXTRA: &str = "/features/temperature/properties/extra";
 const INITIAL: &str = "/features/temperature/properties/initial";

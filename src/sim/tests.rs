@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::fault::{Dice, Fault, Plan, Twist};
-use super::scenario::{Scenario, all};
+use super::scenario::{NO_LONG_STALLS, NO_TWISTS, Scenario, all};
 use super::wire::Side;
-use super::{Run, TELLS, differences, run};
+use super::{Run, TELLS, differences, run, storm};
 use crate::twin::json::Pointer;
 
 /// Failures that are told in full; the rest is counted.
@@ -29,12 +29,13 @@ fn judge(plain: &Run, run: &Run) -> Vec<String> {
 
 /// Every single fault of a scenario: each request and watch event × each fault. Of faults that mean the
 /// same to the operator only the one whose turn it is, unless `all` are wanted.
-fn singles(scenario: &Scenario, plain: &Run, is_first: bool, all: bool) -> Vec<Plan> {
+pub fn singles(scenario: &Scenario, plain: &Run, is_first: bool, all: bool) -> Vec<Plan> {
     let mut plans = vec![];
     for (at, seen) in plain.seen.iter().enumerate().filter(|(_, seen)| is_first || !seen.is_prelude) {
         for fault in Fault::of(&seen.asked) {
             let is_turn = match fault {
                 Fault::StepFirst => seen.steps_left,
+                Fault::DeposedLong => !NO_LONG_STALLS.contains(&scenario.name),
                 Fault::Unsent => all || at % 3 == 0,
                 Fault::Refused(500) => all || at % 3 == 1,
                 Fault::Refused(503) => all || at % 3 == 2,
@@ -46,6 +47,9 @@ fn singles(scenario: &Scenario, plain: &Run, is_first: bool, all: bool) -> Vec<P
                 plans.push(Plan { faults: vec![(at, fault)], ..Plan::plain(scenario.name) });
             }
         }
+    }
+    if NO_TWISTS.contains(&scenario.name) {
+        return plans;
     }
     let events = if is_first { 0..plain.events.end } else { plain.events.clone() };
     for at in events {
@@ -72,7 +76,7 @@ fn pair(scenario: &Scenario, plain: &Run, dice: &mut Dice) -> Plan {
 
 /// Runs all plans on all cores, and fails with the first that went wrong, how to play them again, and
 /// what happened.
-fn play(what: &str, plans: &[(&Scenario, &Run, Plan)]) {
+pub fn play(what: &str, plans: &[(&Scenario, &Run, Plan)]) {
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(vec![]));
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -102,7 +106,7 @@ fn play(what: &str, plans: &[(&Scenario, &Run, Plan)]) {
     assert!(failures.is_empty(), "{} of {} runs failed", failures.len(), plans.len());
 }
 
-fn plain(scenarios: &[Scenario]) -> Vec<Run> {
+pub fn plain(scenarios: &[Scenario]) -> Vec<Run> {
     scenarios.iter().map(|scenario| run(scenario, &Plan::plain(scenario.name))).collect()
 }
 
@@ -118,19 +122,30 @@ fn every_scenario_ends_as_it_should() {
     play("without faults", &plans);
 }
 
+/// `make soak` runs them all; here each request and each watch event meets one of its faults, another in
+/// each scenario.
 #[test]
 fn every_request_survives_every_fault() {
     let scenarios = all();
     let runs = plain(&scenarios);
-    let all = rounds(1) > 1;
-    let pairs = scenarios.iter().zip(&runs).enumerate();
-    let plans: Vec<_> = pairs
-        .flat_map(|(at, (scenario, run))| {
-            let plans = singles(scenario, run, at == 0, all);
-            plans.into_iter().map(move |plan| (scenario, run, plan))
-        })
-        .collect();
+    let in_full = rounds(1) > 1;
+    let mut plans = vec![];
+    for (number, (scenario, run)) in scenarios.iter().zip(&runs).enumerate() {
+        let mut all = singles(scenario, run, number == 0, in_full);
+        if !in_full {
+            all = one_each(all, number);
+        }
+        plans.extend(all.into_iter().map(|plan| (scenario, run, plan)));
+    }
     play("single faults", &plans);
+}
+
+/// One plan of those that touch the same request or event.
+fn one_each(plans: Vec<Plan>, number: usize) -> Vec<Plan> {
+    let place =
+        |plan: &Plan| (plan.faults.first().map(|(at, _)| *at), plan.twists.first().map(|(at, _)| *at));
+    let groups = plans.chunk_by(|a, b| place(a) == place(b));
+    groups.enumerate().map(|(at, group)| group[(7 * number + 3 * at) % group.len()].clone()).collect()
 }
 
 #[test]
@@ -138,11 +153,34 @@ fn pairs_of_faults_are_survived() {
     let scenarios = all();
     let runs = plain(&scenarios);
     let mut dice = Dice::new(0x7715_0b5e);
-    let plans: Vec<_> = (0..rounds(20))
+    let plans: Vec<_> = (0..rounds(2))
         .flat_map(|_| 0..scenarios.len())
         .map(|at| (&scenarios[at], &runs[at], pair(&scenarios[at], &runs[at], &mut dice)))
         .collect();
     play("pairs of faults", &plans);
+}
+
+/// Passes interleave, events lag, devices report and steps come early, as the dice say.
+#[test]
+fn every_order_of_things_ends_the_same() {
+    let scenarios = all();
+    let runs = plain(&scenarios);
+    let plans: Vec<_> = (0..rounds(2) as u64)
+        .flat_map(|seed| scenarios.iter().zip(&runs).map(move |(scenario, run)| (scenario, run, seed)))
+        .map(|(scenario, run, seed)| (scenario, run, Plan { seed: Some(seed), ..Plan::plain(scenario.name) }))
+        .collect();
+    play("other orders", &plans);
+}
+
+/// A million in `make soak`.
+#[test]
+fn f34_no_device_value_is_ever_overwritten() {
+    let writes = if rounds(1) > 1 { 1_000_000 } else { 2_000 };
+    let started = Instant::now();
+    let (problems, passes) = storm(writes, 34);
+    println!("simulation, {writes} device writes among {passes} passes: {:?}", started.elapsed());
+    assert!(passes > writes / 50, "only {passes} passes ran");
+    assert!(problems.is_empty(), "{problems:#?}");
 }
 
 /// `TWINOPS_SIM_REPLAY='create:r3=Lost'` plays one run again and tells what happens in it.

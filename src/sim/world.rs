@@ -10,7 +10,8 @@ use super::check::Watchman;
 use super::cluster::{Cluster, Key, Kind, status};
 use super::fault::{Dice, Fault, Plan, Twist};
 use super::operator::{Flow, Life, Operator, Pass, pause};
-use super::step::Step;
+use super::scenario::Storm;
+use super::step::{Step, twin};
 use super::wire::{Arrived, Asked, Mailbox, Side};
 use crate::ditto::DittoClient;
 
@@ -26,6 +27,8 @@ const SETTLED_MS: u64 = 60_000;
 const PASSES_MAX: usize = 600;
 /// More turns of other tasks than a request ever takes to come out.
 const TURNS_MAX: usize = 16;
+/// Requests that are kept for choosing faults; a scenario has far fewer.
+const SEEN_MAX: usize = 4_096;
 /// Passes at the same time, when the dice decide.
 const TOGETHER_MAX: usize = 3;
 
@@ -44,6 +47,7 @@ pub struct World {
     pub watchman: Watchman,
     pub plan: Plan,
     pub seen: Vec<Seen>,
+    asked: usize,
     performed: usize,
     pub events: usize,
     pub prelude_events: usize,
@@ -58,8 +62,8 @@ pub struct World {
     now: u64,
     changed: u64,
     passes: usize,
-    passes_before: usize,
-    is_settling: bool,
+    /// Passes, and what was announced, since it was quiet.
+    quiet: (usize, Vec<String>),
     noise: i64,
 }
 
@@ -83,6 +87,7 @@ impl World {
             dice: plan.seed.map(Dice::new),
             plan,
             seen: vec![],
+            asked: 0,
             performed: 0,
             events: 0,
             prelude_events: 0,
@@ -96,8 +101,7 @@ impl World {
             now: 0,
             changed: 0,
             passes: 0,
-            passes_before: 0,
-            is_settling: true,
+            quiet: (0, vec![]),
             noise: 0,
         }
     }
@@ -116,29 +120,66 @@ impl World {
         self.watchman.problems.extend(owed);
     }
 
-    /// What was said, and how often somebody looked, since the last change although nothing happened (I6, I7).
-    fn noise(&mut self) -> Vec<String> {
-        let mut noise: Vec<String> = self
-            .operators
-            .iter_mut()
-            .flat_map(Operator::announced)
-            .map(|said| format!("I7: not quiet: {said}"))
-            .collect();
+    /// Something changed: what is said and done soon after may be about it.
+    fn change(&mut self) {
+        self.changed = self.now;
+        self.quiet = (0, vec![]);
+    }
+
+    /// What was said, and how often somebody looked, although nothing had changed for a while (I6, I7).
+    fn noise(&self) -> Vec<String> {
+        let (passes, said) = &self.quiet;
+        let mut noise: Vec<String> = said.iter().map(|said| format!("I7: not quiet: {said}")).collect();
         // The slowest to hope looks every two minutes, and everybody once in a resync.
-        let most = (self.cluster.objects().len() + 1) * 6;
-        if self.passes - self.passes_before > most {
-            noise.push(format!(
-                "I6: {} passes, although at most {most} were due",
-                self.passes - self.passes_before
-            ));
+        let most = self.cluster.objects().len() * 6;
+        if *passes > most {
+            noise.push(format!("I6: {passes} passes, although at most {most} were due"));
         }
         noise
     }
 
-    /// Something changed: what is said and done from now on may be about it.
-    fn change(&mut self) {
-        self.changed = self.now;
-        self.is_settling = true;
+    fn is_quiet(&self) -> bool {
+        self.now > self.changed + SETTLED_MS
+    }
+
+    /// Lets devices write `writes` times between the requests of passes, edits and drift.
+    pub async fn storm(&mut self, writes: usize, scenario: &Storm) -> usize {
+        while self.step() {
+            self.settle(SHORT_MS, false).await;
+        }
+        let mut dice = self.dice.take().unwrap_or_else(|| Dice::new(0));
+        let mut written = 0;
+        while written < writes {
+            match dice.roll(8) {
+                0 if dice.chance(6) => self.perform(scenario.edit(&mut dice)),
+                1 if dice.chance(40) => self.perform(scenario.drift(&mut dice)),
+                // A resync now and then: the clock goes to whatever is due next.
+                2 if dice.chance(20) => {
+                    let due = self.leader().queue.values().min().copied();
+                    self.now = self.now.max(due.unwrap_or(self.now));
+                }
+                3..=5 => {
+                    if let Some(choice) = self.choose() {
+                        self.carry_out(choice).await;
+                    }
+                }
+                _ => {
+                    let status =
+                        self.cluster.get(&twin("t")).map(|object| &object["status"]["lastApplied"]["seeded"]);
+                    let seeded = |path: &str| {
+                        let paths = status.and_then(serde_json::Value::as_array);
+                        paths.is_some_and(|paths| paths.iter().any(|seeded| seeded == path))
+                    };
+                    let (path, value) = scenario.report(&mut dice, written, seeded);
+                    written += usize::from(self.ditto.device(scenario.thing, path, value));
+                }
+            }
+        }
+        let passes = std::mem::take(&mut self.passes);
+        self.settle(LONG_MS, true).await;
+        let lost = self.ditto.lost_values();
+        self.watchman.problems.extend(lost);
+        passes
     }
 
     fn leader(&mut self) -> &mut Operator {
@@ -147,6 +188,11 @@ impl World {
 
     fn step(&mut self) -> bool {
         let Some(step) = self.steps.pop_front() else { return false };
+        self.perform(step);
+        true
+    }
+
+    fn perform(&mut self, step: Step) {
         self.performed += 1;
         self.note(|| format!("step {step:?}"));
         if !step.perform(&mut self.cluster, &mut self.ditto) {
@@ -157,7 +203,6 @@ impl World {
         }
         self.change();
         self.watchman.look(&self.cluster, &self.ditto);
-        true
     }
 
     async fn settle(&mut self, window: u64, is_end: bool) {
@@ -171,20 +216,11 @@ impl World {
             } else if !(self.pay_debts() || self.catch_up() || self.go_on(is_end)) {
                 let due = self.leader().queue.values().min().copied();
                 match due.filter(|due| *due <= self.changed + window) {
-                    Some(due) => self.pass_time(due),
+                    Some(due) => self.now = self.now.max(due),
                     None => return,
                 }
             }
         }
-    }
-
-    /// Once the clock moves, all that followed from the last change was said; quiet begins.
-    fn pass_time(&mut self, due: u64) {
-        if std::mem::take(&mut self.is_settling) || self.now < self.changed + SETTLED_MS {
-            self.operators.iter_mut().for_each(|operator| drop(operator.announced()));
-            self.passes_before = self.passes;
-        }
-        self.now = self.now.max(due);
     }
 
     fn choose(&mut self) -> Option<Choice> {
@@ -229,6 +265,7 @@ impl World {
             Choice::Begin(key) => {
                 self.note(|| format!("pass over {key:?}"));
                 self.passes += 1;
+                self.quiet.0 += usize::from(self.is_quiet());
                 self.operators[leader].begin(&key);
                 if let Some(p) = self.operators[leader].passes.iter().position(|pass| pass.key == key) {
                     self.drive(leader, p).await;
@@ -287,6 +324,7 @@ impl World {
         let now = self.now;
         let operator = &mut self.operators[o];
         operator.take_wake_ups(now);
+        let said = operator.announced();
         if let Some(pause) = pause {
             let due = operator.queue.entry(key).or_insert(now + pause);
             *due = (*due).min(now + pause);
@@ -294,16 +332,22 @@ impl World {
         if operator.life == Life::Ends && operator.passes.is_empty() {
             self.operators.remove(o);
         }
+        if self.is_quiet() {
+            self.quiet.1.extend(said);
+        }
     }
 
     async fn answer(&mut self, o: usize, p: usize) {
         let pass = &mut self.operators[o].passes[p];
         let Some(arrived) = pass.waiting.take() else { return };
-        let number = self.seen.len();
+        let number = self.asked;
+        self.asked += 1;
         let asked = arrived.asked.clone();
         let steps_left = !matches!(self.steps.front(), None | Some(Step::Calm));
         let is_prelude = self.performed <= 2;
-        self.seen.push(Seen { asked: asked.clone(), steps_left, is_prelude });
+        if number < SEEN_MAX {
+            self.seen.push(Seen { asked: asked.clone(), steps_left, is_prelude });
+        }
         let leads = self.operators[o].life == Life::Leads;
         let fault = self.plan.fault(number).filter(|_| leads);
         self.note(|| format!("r{number} {asked} {}", fault.map(|f| f.to_string()).unwrap_or_default()));
