@@ -184,6 +184,14 @@ impl Cluster {
         }
     }
 
+    /// The resource that a request is about, unchanged.
+    pub fn as_it_is(&self, asked: &Asked) -> Response<Vec<u8>> {
+        let mut parts = asked.path().trim_end_matches("/status").rsplit('/');
+        let (name, plural) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let object = Kind::of_plural(plural).and_then(|kind| self.objects.get(&(kind, name.to_owned())));
+        object.map_or_else(|| status(404, "NotFound"), |object| whole(200, object))
+    }
+
     fn metadata(&self, key: &Key, stale: bool) -> Response<Vec<u8>> {
         let older = self.before.get(key).filter(|_| stale);
         match older.or(self.objects.get(key)) {

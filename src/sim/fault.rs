@@ -106,6 +106,63 @@ impl FromStr for Fault {
     }
 }
 
+/// An operator that is broken on purpose, by what becomes of its requests: the simulation must catch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Patches and deletes things without a condition.
+    NoFence,
+    /// Seeds without guards.
+    NoGuard,
+    /// Creates over what is there.
+    NoAbsence,
+    /// Writes policies whatever their revision.
+    NoRevision,
+    /// Leaves no mark.
+    NoMark,
+    /// Believes that its finalizer stands there, although it never put it on.
+    NoFinalizer,
+    /// Never deletes, and believes it did.
+    NoDelete,
+    /// Never writes status, and believes it did.
+    NoStatus,
+}
+
+impl Mutant {
+    pub const ALL: [Self; 8] = [
+        Self::NoFence,
+        Self::NoGuard,
+        Self::NoAbsence,
+        Self::NoRevision,
+        Self::NoMark,
+        Self::NoFinalizer,
+        Self::NoDelete,
+        Self::NoStatus,
+    ];
+
+    /// What the mutant sends instead; `None` is nothing, and it takes that for a success.
+    pub fn tamper(self, asked: &Asked) -> Option<Asked> {
+        let mut asked = asked.clone();
+        let (is_thing, is_policy) = (asked.path().contains("/things/"), asked.path().contains("/policies/"));
+        let is_patch = asked.side == Side::Cluster && asked.method() == "PATCH";
+        match self {
+            Self::NoFence if is_thing && asked.writes() => asked.drop_query(),
+            Self::NoGuard => asked.drop_header("merge-thing-patch-conditions"),
+            Self::NoAbsence if is_thing => asked.drop_header("if-none-match"),
+            Self::NoRevision if is_policy => asked.drop_header("if-match"),
+            Self::NoMark => asked.drop_header("put-metadata"),
+            Self::NoFinalizer if is_patch && !asked.path().ends_with("/status") => {
+                let adds =
+                    asked.body()["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+                return (!adds).then_some(asked);
+            }
+            Self::NoDelete if asked.method() == "DELETE" => return None,
+            Self::NoStatus if is_patch && asked.path().ends_with("/status") => return None,
+            _ => {}
+        }
+        Some(asked)
+    }
+}
+
 /// One run: a scenario, its faults, and the seed of the scheduler when it is not the plain one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -115,6 +172,8 @@ pub struct Plan {
     /// By the number of the watch event.
     pub twists: Vec<(usize, Twist)>,
     pub seed: Option<u64>,
+    /// Not part of the text: only the tests of the simulation itself break the operator.
+    pub mutant: Option<Mutant>,
 }
 
 impl Plan {

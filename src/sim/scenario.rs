@@ -564,6 +564,23 @@ fn policies() -> Vec<Scenario> {
             vec![(entry, Value::Null), ready("True Applied"), ("/resources/Policy p/usedBy", json!(1))],
         ),
         life(
+            "policy_change_beside_people",
+            vec![
+                t(here()),
+                with_guest(),
+                Step::InDitto(
+                    "PUT",
+                    "/policies/org.acme:p/entries/theirs".into(),
+                    Some(guest()["guest"].clone()),
+                    None,
+                ),
+            ],
+            vec![
+                ("/policies/org.acme:p/entries/theirs/subjects/sim:guest/type", json!("guest")),
+                ("/policies/org.acme:p/entries/guest/subjects/sim:guest/type", json!("guest")),
+            ],
+        ),
+        life(
             "policy_drift",
             vec![
                 with_guest(),

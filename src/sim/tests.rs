@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::fault::{Dice, Fault, Plan, Twist};
+use super::fault::{Dice, Fault, Mutant, Plan, Twist};
 use super::scenario::{NO_LONG_STALLS, NO_TWISTS, Scenario, all};
 use super::wire::Side;
 use super::{Run, TELLS, differences, run, storm};
@@ -181,6 +181,32 @@ fn f34_no_device_value_is_ever_overwritten() {
     println!("simulation, {writes} device writes among {passes} passes: {:?}", started.elapsed());
     assert!(passes > writes / 50, "only {passes} passes ran");
     assert!(problems.is_empty(), "{problems:#?}");
+}
+
+/// The checks can fail: an operator that is broken in any of these ways does not get through.
+#[test]
+fn a_broken_operator_is_caught() {
+    let names = ["late_seeds", "spec_change", "delete", "rename_in_one_go", "policy_change_beside_people"];
+    let scenarios: Vec<Scenario> =
+        all().into_iter().filter(|scenario| names.contains(&scenario.name)).collect();
+    let runs = plain(&scenarios);
+    let mut escaped = vec![];
+    for mutant in Mutant::ALL {
+        let mut plans = scenarios.iter().zip(&runs).flat_map(|(scenario, run)| {
+            let plain = std::iter::once(Plan::plain(scenario.name));
+            plain.chain(singles(scenario, run, false, true)).map(move |plan| (scenario, run, plan))
+        });
+        let caught = plans.find_map(|(scenario, plain, plan)| {
+            let plan = Plan { mutant: Some(mutant), ..plan };
+            let problems = judge(plain, &run(scenario, &plan));
+            problems.first().map(|problem| format!("{plan}: {problem}"))
+        });
+        println!("{mutant:?} is caught by {caught:?}");
+        if caught.is_none() {
+            escaped.push(mutant);
+        }
+    }
+    assert!(escaped.is_empty(), "not caught: {escaped:?}");
 }
 
 /// `TWINOPS_SIM_REPLAY='create:r3=Lost'` plays one run again and tells what happens in it.

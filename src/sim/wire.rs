@@ -45,6 +45,15 @@ impl Asked {
         self.method() != "GET"
     }
 
+    pub fn drop_header(&mut self, name: &str) {
+        self.request.headers_mut().remove(name);
+    }
+
+    pub fn drop_query(&mut self) {
+        let path = self.path().parse().expect("a path that was one before");
+        *self.request.uri_mut() = path;
+    }
+
     pub fn is_search(&self) -> bool {
         self.side == Side::Ditto && self.path().contains("/search/")
     }

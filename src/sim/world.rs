@@ -233,8 +233,7 @@ impl World {
         }
         for (o, operator) in self.operators.iter().enumerate() {
             let moves = matches!(operator.life, Life::Leads | Life::Ends);
-            let waiting = operator.passes.iter().enumerate().filter(|(_, pass)| pass.waiting.is_some());
-            choices.extend(waiting.filter(|_| moves).map(|(p, _)| Choice::Answer(o, p)));
+            choices.extend((0..operator.passes.len()).filter(|_| moves).map(|p| Choice::Answer(o, p)));
         }
         let operator = &self.operators[leader];
         let together = if self.dice.is_some() { TOGETHER_MAX } else { 1 };
@@ -339,7 +338,8 @@ impl World {
 
     async fn answer(&mut self, o: usize, p: usize) {
         let pass = &mut self.operators[o].passes[p];
-        let Some(arrived) = pass.waiting.take() else { return };
+        // One that waits for another pass may go on now.
+        let Some(arrived) = pass.waiting.take() else { return self.drive(o, p).await };
         let number = self.asked;
         self.asked += 1;
         let asked = arrived.asked.clone();
@@ -397,6 +397,13 @@ impl World {
 
     /// Carries a request out, and has it watched.
     fn carry(&mut self, asked: &Asked, stale: bool) -> Response<Vec<u8>> {
+        let tampered = self.plan.mutant.map_or_else(|| Some(asked.clone()), |mutant| mutant.tamper(asked));
+        let Some(asked) = &tampered else {
+            return match asked.side {
+                Side::Cluster => self.cluster.as_it_is(asked),
+                Side::Ditto => Response::builder().status(204).body(vec![]).expect("an answer"),
+            };
+        };
         let before = (self.ditto.writes, self.cluster.log.len());
         let victim = self.watchman.victim(asked, &self.ditto);
         let response = match asked.side {

@@ -5,6 +5,7 @@ mod contract;
 mod crds;
 mod ditto;
 mod engine;
+mod faults;
 mod folder;
 mod layers;
 mod source;
