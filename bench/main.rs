@@ -1,4 +1,4 @@
-//! Benchmarks of whole processes on loopback: `bench/run [NAME…]`. Prints figures and asserts nothing.
+//! Benchmarks of whole processes on loopback: `bench/run [NAME…]`, each a name or its beginning. Prints figures and asserts nothing.
 //!
 //! CPU is user and system time as the kernel counts it, which is what stays comparable on a busy
 //! machine; wall time is printed beside it.
@@ -18,11 +18,18 @@ fn main() {
     if wanted == [engine::HELLO] {
         return engine::hello();
     }
-    let all: [(&str, fn()); 4] =
-        [("apply", apply::run), ("dev", dev::run), ("engine", engine::run), ("operator", operator::run)];
+    let all: [(&str, fn()); 7] = [
+        ("apply", apply::run),
+        ("dev", dev::run),
+        ("engine", engine::run),
+        ("operator-storm", operator::storm::run),
+        ("operator-latency", operator::latency::run),
+        ("operator-fleet", operator::fleet::run),
+        ("operator-drift", operator::drift::run),
+    ];
     println!("load average before: {}", sample::load());
     for (name, run) in all {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+        if wanted.is_empty() || wanted.iter().any(|word| name.starts_with(word.as_str())) {
             println!("\n## {name}");
             run();
         }
