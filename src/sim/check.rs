@@ -35,7 +35,7 @@ pub struct Victim {
 }
 
 impl Watchman {
-    pub fn victim(&self, asked: &Asked, ditto: &Backend) -> Option<Victim> {
+    pub fn victim(asked: &Asked, ditto: &Backend) -> Option<Victim> {
         if asked.side != Side::Ditto || asked.method() != "DELETE" {
             return None;
         }

@@ -79,11 +79,10 @@ impl Fault {
             | Self::Refused(429 | 500) => true,
             Self::Lost | Self::CrashAfter | Self::CrashStale | Self::Refused(409) => writes,
             Self::Refused(412) => writes && in_ditto,
-            Self::Refused(_) => in_ditto,
+            Self::Refused(_) | Self::DeviceFirst => in_ditto,
             // Ditto answers reads of one thing or policy from where it is written: never from before.
             Self::Stale => !writes && !in_ditto,
             Self::EmptyIndex => asked.is_search(),
-            Self::DeviceFirst => in_ditto,
         }
     }
 }
@@ -110,33 +109,33 @@ impl FromStr for Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     /// Patches and deletes things without a condition.
-    NoFence,
+    Unfenced,
     /// Seeds without guards.
-    NoGuard,
+    Unguarded,
     /// Creates over what is there.
-    NoAbsence,
+    CreatesOver,
     /// Writes policies whatever their revision.
-    NoRevision,
+    WritesOver,
     /// Leaves no mark.
-    NoMark,
+    Unmarked,
     /// Believes that its finalizer stands there, although it never put it on.
-    NoFinalizer,
+    Unfinalized,
     /// Never deletes, and believes it did.
-    NoDelete,
+    NeverDeletes,
     /// Never writes status, and believes it did.
-    NoStatus,
+    NeverReports,
 }
 
 impl Mutant {
     pub const ALL: [Self; 8] = [
-        Self::NoFence,
-        Self::NoGuard,
-        Self::NoAbsence,
-        Self::NoRevision,
-        Self::NoMark,
-        Self::NoFinalizer,
-        Self::NoDelete,
-        Self::NoStatus,
+        Self::Unfenced,
+        Self::Unguarded,
+        Self::CreatesOver,
+        Self::WritesOver,
+        Self::Unmarked,
+        Self::Unfinalized,
+        Self::NeverDeletes,
+        Self::NeverReports,
     ];
 
     /// What the mutant sends instead; `None` is nothing, and it takes that for a success.
@@ -145,18 +144,18 @@ impl Mutant {
         let (is_thing, is_policy) = (asked.path().contains("/things/"), asked.path().contains("/policies/"));
         let is_patch = asked.side == Side::Cluster && asked.method() == "PATCH";
         match self {
-            Self::NoFence if is_thing && asked.writes() => asked.drop_query(),
-            Self::NoGuard => asked.drop_header("merge-thing-patch-conditions"),
-            Self::NoAbsence if is_thing => asked.drop_header("if-none-match"),
-            Self::NoRevision if is_policy => asked.drop_header("if-match"),
-            Self::NoMark => asked.drop_header("put-metadata"),
-            Self::NoFinalizer if is_patch && !asked.path().ends_with("/status") => {
+            Self::Unfenced if is_thing && asked.writes() => asked.drop_query(),
+            Self::Unguarded => asked.drop_header("merge-thing-patch-conditions"),
+            Self::CreatesOver if is_thing => asked.drop_header("if-none-match"),
+            Self::WritesOver if is_policy => asked.drop_header("if-match"),
+            Self::Unmarked => asked.drop_header("put-metadata"),
+            Self::Unfinalized if is_patch && !asked.path().ends_with("/status") => {
                 let adds =
                     asked.body()["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
                 return (!adds).then_some(asked);
             }
-            Self::NoDelete if asked.method() == "DELETE" => return None,
-            Self::NoStatus if is_patch && asked.path().ends_with("/status") => return None,
+            Self::NeverDeletes if asked.method() == "DELETE" => return None,
+            Self::NeverReports if is_patch && asked.path().ends_with("/status") => return None,
             _ => {}
         }
         Some(asked)

@@ -122,8 +122,7 @@ fn every_scenario_ends_as_it_should() {
     play("without faults", &plans);
 }
 
-/// `make soak` runs them all; here each request and each watch event meets one of its faults, another in
-/// each scenario.
+/// `make soak` runs them all; here every third request and watch event of each scenario meets one of its faults.
 #[test]
 fn every_request_survives_every_fault() {
     let scenarios = all();
@@ -133,19 +132,20 @@ fn every_request_survives_every_fault() {
     for (number, (scenario, run)) in scenarios.iter().zip(&runs).enumerate() {
         let mut all = singles(scenario, run, number == 0, in_full);
         if !in_full {
-            all = one_each(all, number);
+            all = one_each(&all, number);
         }
         plans.extend(all.into_iter().map(|plan| (scenario, run, plan)));
     }
     play("single faults", &plans);
 }
 
-/// One plan of those that touch the same request or event.
-fn one_each(plans: Vec<Plan>, number: usize) -> Vec<Plan> {
+/// Of every third request or event one plan; another third in each scenario.
+fn one_each(plans: &[Plan], number: usize) -> Vec<Plan> {
     let place =
         |plan: &Plan| (plan.faults.first().map(|(at, _)| *at), plan.twists.first().map(|(at, _)| *at));
-    let groups = plans.chunk_by(|a, b| place(a) == place(b));
-    groups.enumerate().map(|(at, group)| group[(7 * number + 3 * at) % group.len()].clone()).collect()
+    let groups = plans.chunk_by(|a, b| place(a) == place(b)).enumerate();
+    let some = groups.filter(|(at, _)| at % 3 == number % 3);
+    some.map(|(at, group)| group[(7 * number + at) % group.len()].clone()).collect()
 }
 
 #[test]
@@ -167,6 +167,7 @@ fn every_order_of_things_ends_the_same() {
     let runs = plain(&scenarios);
     let plans: Vec<_> = (0..rounds(2) as u64)
         .flat_map(|seed| scenarios.iter().zip(&runs).map(move |(scenario, run)| (scenario, run, seed)))
+        .filter(|(scenario, ..)| !NO_TWISTS.contains(&scenario.name))
         .map(|(scenario, run, seed)| (scenario, run, Plan { seed: Some(seed), ..Plan::plain(scenario.name) }))
         .collect();
     play("other orders", &plans);

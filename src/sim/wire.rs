@@ -125,11 +125,10 @@ impl Mailbox {
 async fn cluster(State(mailbox): State<Mailbox>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.expect("a whole body").to_vec();
-    match mailbox.ask(Asked { side: Side::Cluster, request: Request::from_parts(parts, body) }).await {
-        Some(response) => response.map(Body::from),
-        None => {
-            let broken = std::io::Error::other("the connection broke");
-            Body::from_stream(futures::stream::once(async { Err::<Vec<u8>, _>(broken) })).into_response()
-        }
+    let asked = Asked { side: Side::Cluster, request: Request::from_parts(parts, body) };
+    if let Some(response) = mailbox.ask(asked).await {
+        return response.map(Body::from);
     }
+    let broken = std::io::Error::other("the connection broke");
+    Body::from_stream(futures::stream::once(async { Err::<Vec<u8>, _>(broken) })).into_response()
 }

@@ -151,8 +151,8 @@ impl World {
         let mut written = 0;
         while written < writes {
             match dice.roll(8) {
-                0 if dice.chance(6) => self.perform(scenario.edit(&mut dice)),
-                1 if dice.chance(40) => self.perform(scenario.drift(&mut dice)),
+                0 if dice.chance(6) => self.perform(&Storm::edit(&mut dice)),
+                1 if dice.chance(40) => self.perform(&Storm::drift(&mut dice)),
                 // A resync now and then: the clock goes to whatever is due next.
                 2 if dice.chance(20) => {
                     let due = self.leader().queue.values().min().copied();
@@ -170,7 +170,7 @@ impl World {
                         let paths = status.and_then(serde_json::Value::as_array);
                         paths.is_some_and(|paths| paths.iter().any(|seeded| seeded == path))
                     };
-                    let (path, value) = scenario.report(&mut dice, written, seeded);
+                    let (path, value) = Storm::report(&mut dice, written, seeded);
                     written += usize::from(self.ditto.device(scenario.thing, path, value));
                 }
             }
@@ -188,11 +188,11 @@ impl World {
 
     fn step(&mut self) -> bool {
         let Some(step) = self.steps.pop_front() else { return false };
-        self.perform(step);
+        self.perform(&step);
         true
     }
 
-    fn perform(&mut self, step: Step) {
+    fn perform(&mut self, step: &Step) {
         self.performed += 1;
         self.note(|| format!("step {step:?}"));
         if !step.perform(&mut self.cluster, &mut self.ditto) {
@@ -405,7 +405,7 @@ impl World {
             };
         };
         let before = (self.ditto.writes, self.cluster.log.len());
-        let victim = self.watchman.victim(asked, &self.ditto);
+        let victim = Watchman::victim(asked, &self.ditto);
         let response = match asked.side {
             Side::Cluster => self.cluster.answer(asked, stale),
             Side::Ditto => self.ditto.answer(asked, stale),

@@ -70,7 +70,8 @@ impl TwinPass {
                 self.outcome.deleted = true;
                 self.finalize()
             }
-            (Leaving::Deleting, Answer::Deleted(Err(Refused::Missing(_)))) => self.finalize(),
+            (Leaving::Deleting, Answer::Deleted(Err(Refused::Missing(_))))
+            | (Leaving::TakingMark, Answer::Written(Err(Refused::Missing(_)))) => self.finalize(),
             (Leaving::Deleting, Answer::Deleted(Err(Refused::Changed(_)))) => self.look_whose(),
             (Leaving::Looking, Answer::Thing(Ok(found))) => self.whose(found.as_ref()),
             (Leaving::Releasing, Answer::Thing(Ok(found))) => self.take_mark(found.as_ref()),
@@ -78,7 +79,6 @@ impl TwinPass {
                 self.outcome.writes += 1;
                 self.finalize()
             }
-            (Leaving::TakingMark, Answer::Written(Err(Refused::Missing(_)))) => self.finalize(),
             // A refused fence never tells why: only another look does.
             (Leaving::TakingMark, Answer::Written(Err(Refused::Changed(_)))) if self.looks < LOOKS_MAX => {
                 match self.facts.id.clone() {
