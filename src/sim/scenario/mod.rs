@@ -23,7 +23,7 @@ pub struct Scenario {
 /// at the start, rightly ends elsewhere: the thing went, was given up, or was changed by hand meanwhile, and
 /// Ditto cannot know that the resource did not stay as it was. What then remains is told in
 /// `docs/simulation.md`.
-pub const NO_LONG_STALLS: [&str; 19] = [
+pub const NO_LONG_STALLS: [&str; 21] = [
     "adopted_then_deleted",
     "delete",
     "delete_at_once",
@@ -41,7 +41,9 @@ pub const NO_LONG_STALLS: [&str; 19] = [
     "suspended_then_deleted",
     "the_mark_turns_foreign",
     "the_thing_was_deleted_behind_our_back_and_then_the_twin",
+    "too_many_at_once",
     "too_many_at_once_and_meant",
+    "policy_in_use_stays",
     "twin_and_policy_go",
 ];
 /// Whether many go at once depends on what the watch shows at once.
