@@ -31,8 +31,8 @@ lint: rust ## Check the format, and clippy without a warning
 test: tools clients lint ## Run every test: lint, unit, suite with a real API server
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED)
 
-soak: tools clients rust ## Run the same tests with many rounds (SOAK_ROUNDS)
-	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED)
+soak: tools clients rust ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
+	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --release
 
 fuzz: rust ## Feed the parsers random input for FUZZ_SECONDS each, a minute unless told
 	TWINOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test $(LOCKED) --lib fuzz -- --nocapture

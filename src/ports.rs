@@ -3,6 +3,7 @@
 //! Every call is safe to repeat. An adapter retries nothing by itself: the caller does.
 use std::future::Future;
 
+use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use crate::twin::call::{Expect, FoundPolicy, FoundThing, Hits, Metadata, Search, ThingPatch};
@@ -23,6 +24,10 @@ pub trait Things: Send + Sync {
         id: &ThingId,
         fields: &[Pointer],
     ) -> impl Future<Output = Result<Option<FoundThing>, Refused>> + Send;
+
+    /// How many of the first of `ids` one call of [`Things::find_things`] can ask for. At least one, unless
+    /// there are none.
+    fn batch(&self, ids: &[ThingId], fields: &[Pointer]) -> usize;
 
     /// Many at once, strongly consistent, in the order asked for. Missing and unreadable ones are left
     /// out: absence here proves nothing, confirm it with [`Things::find_thing`].
@@ -54,11 +59,35 @@ pub trait Things: Send + Sync {
     fn search_things(&self, search: &Search) -> impl Future<Output = Result<Hits, Refused>> + Send;
 }
 
+/// A thing that somebody else changed: its name, and never what it became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub thing_id: String,
+    /// The subject that changed it, where Ditto says so.
+    pub originator: Option<String>,
+}
+
+/// Changes in Ditto, as they happen.
+pub trait Changes: Send + Sync {
+    /// From now on; nothing is replayed. What this client writes itself is left out, and so is what devices
+    /// write to properties. The stream ends with an error, also when it has been silent for too long.
+    fn changes(
+        &self,
+    ) -> impl Future<Output = Result<BoxStream<'static, Result<Change, Refused>>, Refused>> + Send;
+}
+
 /// Policies in Ditto.
 pub trait Policies: Send + Sync {
     /// `None` when it is missing or hidden.
     fn find_policy(&self, id: &PolicyId)
     -> impl Future<Output = Result<Option<FoundPolicy>, Refused>> + Send;
+
+    /// `None` while it is at `revision`, else where it is now. [`Refused::Missing`] when it is missing or hidden.
+    fn policy_moved(
+        &self,
+        id: &PolicyId,
+        revision: u64,
+    ) -> impl Future<Output = Result<Option<u64>, Refused>> + Send;
 
     /// Writes the whole policy. Returns its revision.
     fn put_policy(

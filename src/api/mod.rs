@@ -1,6 +1,7 @@
 //! The custom resources as users write them, and the one conversion into the core's words.
 //!
 //! Whatever the schema refuses is refused here again, because a folder has no API server.
+pub mod annotation;
 pub mod crd;
 pub mod digital_twin;
 pub mod invalid;

@@ -10,14 +10,17 @@ use k8s_openapi::jiff::Timestamp;
 use super::status::{AppliedPolicy, AppliedThing, DigitalTwinStatus, DriftSeen, LastError, TwinPolicyStatus};
 use crate::twin::facts::{Known, KnownPolicy};
 use crate::twin::json::Pointer;
-use crate::twin::mark::Base;
+use crate::twin::mark::{Base, fold, unfold};
 use crate::twin::policy_pass::PolicyExtras;
 use crate::twin::reason::{Applied, Drifted, Held, Outcome, Reason};
-use crate::twin::status::{DRIFTED, SYNCED, Verdict, in_use, verdicts};
+use crate::twin::status::{CONDITIONS, DRIFTED, Former, SYNCED, Verdict, in_use, verdicts};
 
-/// The paths in `lastApplied`, in bytes. Together with the largest spec and itself in transit the
-/// resource stays far below the 1.5 MiB that etcd takes.
+/// The paths in `lastApplied`, in bytes. Enough for every thing that Ditto takes by default, see
+/// `docs/architecture.md`; with the largest spec and its `managedFields` the resource stays below the
+/// 1.5 MiB that etcd takes.
 pub const APPLIED_BYTES_MAX: usize = 256 * 1_024;
+/// Longer lists are written with each name once, for nobody reads them any more.
+const PLAIN_BYTES_MAX: usize = 16 * 1_024;
 /// How many paths of a drift are named.
 pub const DRIFT_PATHS_MAX: usize = 20;
 /// The message of one condition, in characters: what Ditto says may quote a whole request.
@@ -30,13 +33,13 @@ impl DigitalTwinStatus {
         let now = seconds(now);
         let old = Before::of(&self.conditions, self.drift.as_ref(), self.last_error.as_ref());
         Self {
-            conditions: old.conditions(old.verdicts(outcome), outcome.paused, generation, now),
+            conditions: old.conditions(old.verdicts(outcome), generation, now),
             observed_generation: Some(generation),
             thing_id: outcome.id.clone().or_else(|| self.thing_id.clone()),
             policy_id: outcome.policy_id.clone().or_else(|| self.policy_id.clone()),
             origin: outcome.origin.map(Into::into),
             revision: revision(outcome.revision),
-            last_applied: outcome.applied.as_ref().and_then(applied),
+            last_applied: outcome.applied.as_ref().map(applied),
             last_sync_time: sync_time(self.last_sync_time.as_ref(), outcome, now),
             drift: old.drift(outcome, now),
             last_error: old.error(outcome, now),
@@ -45,22 +48,24 @@ impl DigitalTwinStatus {
 
     /// What earlier passes left to know.
     pub fn known(&self) -> Known {
-        let pointers = |texts: &[String]| texts.iter().map(|text| Pointer::parse(text)).collect();
         Known {
             id: self.thing_id.clone(),
             origin: self.origin.map(Into::into),
-            applied: self.last_applied.as_ref().map(|applied| Applied {
-                hash: applied.hash.clone(),
-                base: Base { enforced: pointers(&applied.paths), seeded: pointers(&applied.seeded) },
-            }),
+            applied: self.last_applied.as_ref().and_then(remembered),
             revision: self.revision.and_then(|revision| u64::try_from(revision).ok()),
         }
     }
 
-    /// Whether paths of the last write were too many to be kept here.
-    pub fn forgets(&self, outcome: &Outcome) -> bool {
-        let kept = self.last_applied.as_ref().map_or(0, |applied| applied.paths.len());
-        outcome.applied.as_ref().is_some_and(|applied| applied.base.enforced.len() > kept)
+    /// What of the last write was too much to be kept here, and what follows from that.
+    pub fn forgets(&self, outcome: &Outcome) -> Option<&'static str> {
+        let (kept, written) = (self.last_applied.as_ref()?, &outcome.applied.as_ref()?.base);
+        if kept.paths.len() < written.enforced.len() {
+            return Some(
+                "too many paths to remember in status: a path that is taken out of the spec stays in the thing",
+            );
+        }
+        (kept.seeded.len() < written.seeded.len())
+            .then_some("too many seeds to remember in status: none that is declared later is written")
     }
 }
 
@@ -79,7 +84,7 @@ impl TwinPolicyStatus {
         let mut verdicts = old.verdicts(outcome);
         verdicts.push(in_use(twins, outcome.things));
         Self {
-            conditions: old.conditions(verdicts, outcome.paused, generation, now),
+            conditions: old.conditions(verdicts, generation, now),
             observed_generation: Some(generation),
             policy_id: outcome.id.clone().or_else(|| self.policy_id.clone()),
             origin: outcome.origin.map(Into::into),
@@ -131,21 +136,15 @@ impl<'a> Before<'a> {
 
     fn verdicts(&self, outcome: &Outcome) -> Vec<Verdict> {
         verdicts(outcome, &|kind| {
-            // A paused resource keeps what it said before, whatever that was.
-            let condition = self.find(kind).filter(|c| outcome.paused || c.status == "True")?;
-            Some(condition.reason.clone())
+            let condition = self.find(kind)?;
+            Some(Former { is_true: condition.status == "True", reason: condition.reason.clone() })
         })
     }
 
-    /// In the order that stands there already, so that equal means equal.
-    fn conditions(
-        &self,
-        verdicts: Vec<Verdict>,
-        paused: bool,
-        generation: i64,
-        now: Timestamp,
-    ) -> Vec<Condition> {
-        let mut conditions = if paused { self.conditions.to_vec() } else { vec![] };
+    /// In the order that stands there already, so that equal means equal. What no verdict is about stays.
+    fn conditions(&self, verdicts: Vec<Verdict>, generation: i64, now: Timestamp) -> Vec<Condition> {
+        let ours = self.conditions.iter().filter(|condition| CONDITIONS.contains(&condition.type_.as_str()));
+        let mut conditions: Vec<Condition> = ours.cloned().collect();
         for verdict in verdicts {
             let fresh = self.condition(verdict, generation, now);
             match conditions.iter_mut().find(|condition| condition.type_ == fresh.type_) {
@@ -182,9 +181,11 @@ impl<'a> Before<'a> {
     fn drift(&self, outcome: &Outcome, now: Timestamp) -> Option<DriftSeen> {
         let Some(seen) = &outcome.drift else { return self.drift.cloned() };
         let fresh = drift_seen(seen, now);
-        let is_known = outcome.writes == 0 && (seen.repaired || self.is_true(DRIFTED));
+        let is_known = !seen.repaired && self.is_true(DRIFTED);
         let same = self.drift.filter(|old| is_known && old.count == fresh.count && old.paths == fresh.paths);
-        Some(same.cloned().unwrap_or(fresh))
+        let Some(same) = same.cloned() else { return Some(fresh) };
+        // Who it was may be known later than that it was.
+        Some(DriftSeen { originator: same.originator.or(fresh.originator), ..same })
     }
 
     /// The first of a row of equal refusals: a retry that fails the same way is no news.
@@ -209,25 +210,31 @@ fn drift_seen(drift: &Drifted, now: Timestamp) -> DriftSeen {
         count: i64::try_from(drift.paths.len()).unwrap_or(i64::MAX),
         paths: drift.paths.iter().take(DRIFT_PATHS_MAX).map(ToString::to_string).collect(),
         revision: revision(Some(drift.revision)),
-        originator: None,
+        originator: drift.originator.clone(),
         detected_at: Some(Time(now)),
     }
 }
 
-/// Paths are forgotten before seeds: then nothing is removed, which a user sees and repairs, while a
-/// forgotten seed would overwrite what a device took away. `None` when not even the seeds fit; then
-/// the mark in Ditto still tells whether this very document was written.
-fn applied(applied: &Applied) -> Option<AppliedThing> {
-    let texts = |paths: &BTreeSet<Pointer>| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
-    let (mut paths, seeded) = (texts(&applied.base.enforced), texts(&applied.base.seeded));
-    if bytes(&seeded) > APPLIED_BYTES_MAX {
-        return None;
-    }
-    if bytes(&paths) + bytes(&seeded) > APPLIED_BYTES_MAX {
-        paths.clear();
-    }
-    Some(AppliedThing { hash: applied.hash.clone(), paths, seeded })
+/// What fits of it; see [`Base::within`] for what is forgotten first.
+fn applied(applied: &Applied) -> AppliedThing {
+    let bytes = |texts: &[String]| texts.iter().map(|text| text.len() + "\"\",".len()).sum::<usize>();
+    let fits = |base: &Base| bytes(&texts(&base.enforced)) + bytes(&texts(&base.seeded)) <= APPLIED_BYTES_MAX;
+    let base = applied.base.clone().within(fits);
+    AppliedThing { hash: applied.hash.clone(), paths: texts(&base.enforced), seeded: texts(&base.seeded) }
+}
+
+/// Plain pointers as long as somebody might read them.
+fn texts(paths: &BTreeSet<Pointer>) -> Vec<String> {
+    let plain: Vec<String> = paths.iter().map(ToString::to_string).collect();
+    let bytes: usize = plain.iter().map(String::len).sum();
+    if bytes <= PLAIN_BYTES_MAX { plain } else { fold(paths) }
+}
+
+/// `None` when somebody damaged it.
+fn remembered(applied: &AppliedThing) -> Option<Applied> {
+    let paths = |texts: &[String]| unfold(texts.iter().map(String::as_str));
+    let base = Base { enforced: paths(&applied.paths)?, seeded: paths(&applied.seeded)? };
+    Some(Applied { hash: applied.hash.clone(), base })
 }
 
 fn sync_time(before: Option<&Time>, outcome: &Outcome, now: Timestamp) -> Option<Time> {
@@ -267,3 +274,7 @@ pub fn standing(status: &TwinPolicyStatus) -> Result<(), String> {
 #[cfg(test)]
 #[path = "report_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "capacity_tests.rs"]
+mod capacity;

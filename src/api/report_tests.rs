@@ -19,6 +19,8 @@ fn written() -> Outcome {
         revision: Some(1),
         origin: Some(Origin::Created),
         applied: Some(Applied { hash: "h".into(), base }),
+        observed: true,
+        resolved: true,
         ..Outcome::new(Ok(Reason::Applied))
     }
 }
@@ -37,7 +39,7 @@ fn refused(correlation_id: &str) -> Outcome {
 fn drifting(revision: u64, repaired: bool) -> Outcome {
     let paths = (0..30).map(|i| Pointer::of(["attributes", &i.to_string()])).collect();
     let writes = u32::from(repaired);
-    Outcome { writes, drift: Some(Drifted { paths, revision, repaired }), ..quiet() }
+    Outcome { writes, drift: Some(Drifted { paths, revision, repaired, originator: None }), ..quiet() }
 }
 
 fn first() -> DigitalTwinStatus {
@@ -144,12 +146,52 @@ fn a_reported_drift_does_not_follow_telemetry() {
 #[test]
 fn a_repair_that_fails_is_told_once_and_one_that_succeeds_every_time() {
     let mut failing = refused("1");
-    failing.drift = drifting(7, true).drift;
+    failing.drift = drifting(7, false).drift;
     let failed = first().after(&failing, 1, at(10));
-    failing.drift = drifting(8, true).drift;
+    assert_eq!(find(&failed.conditions, DRIFTED).status, "True", "it is not repaired yet");
+    failing.drift = drifting(8, false).drift;
     assert_eq!(failed.after(&failing, 1, at(20)), failed);
     let repaired = failed.after(&drifting(9, true), 1, at(30)).drift.unwrap();
     assert_eq!((repaired.revision, repaired.detected_at), (Some(9), Some(Time(at(30)))));
+    let settled = failed.after(&drifting(9, true), 1, at(30));
+    assert_eq!(find(&settled.conditions, DRIFTED).status, "False");
+    assert_eq!(settled.after(&drifting(9, true), 1, at(40)).drift.unwrap().detected_at, Some(Time(at(40))));
+}
+
+#[test]
+fn who_made_the_drift_may_be_known_later_and_is_kept() {
+    let by = |who: Option<&str>| {
+        let mut outcome = drifting(7, false);
+        outcome.drift.as_mut().unwrap().originator = who.map(str::to_owned);
+        outcome
+    };
+    let unnamed = first().after(&by(None), 1, at(10));
+    let named = unnamed.after(&by(Some("nginx:mallory")), 1, at(20));
+    let drift = named.drift.clone().unwrap();
+    assert_eq!((drift.originator.as_deref(), drift.detected_at), (Some("nginx:mallory"), Some(Time(at(10)))));
+    assert_eq!(named.after(&by(None), 1, at(30)), named, "and no later pass forgets it");
+}
+
+#[test]
+fn a_pass_that_saw_nothing_leaves_drift_and_references_as_they_were() {
+    let unseen = |mut outcome: Outcome| {
+        (outcome.observed, outcome.resolved) = (false, false);
+        outcome
+    };
+    let kinds = [DRIFTED, REFERENCES_RESOLVED];
+    let reported = first().after(&drifting(7, false), 1, at(10));
+    let down = reported.after(&unseen(refused("1")), 2, at(20));
+    for kind in kinds {
+        assert_eq!(find(&down.conditions, kind), find(&reported.conditions, kind), "{kind}");
+    }
+    let never = DigitalTwinStatus::default().after(&unseen(refused("1")), 1, at(0));
+    for kind in kinds {
+        assert_eq!(find(&never.conditions, kind).status, "Unknown", "{kind}");
+    }
+    let seen = never.after(&quiet(), 1, at(9));
+    for (kind, status) in kinds.into_iter().zip(["False", "True"]) {
+        assert_eq!(find(&seen.conditions, kind).status, status, "{kind}");
+    }
 }
 
 #[test]
@@ -169,18 +211,21 @@ fn a_paused_twin_keeps_what_it_said() {
 
 #[test]
 fn too_many_paths_are_forgotten_before_seeds_are() {
-    let paths = |bytes: usize| (0..bytes / 64).map(|i| Pointer::of([format!("{i:063}")])).collect();
+    let paths = |bytes: usize| (0..bytes / 48).map(|i| Pointer::of([format!("{i:x<60}")])).collect();
     let cases = [
-        ("all fits", 1_024, 1_024, Some((16, 16)), false),
-        ("the paths do not fit beside the seeds", APPLIED_BYTES_MAX, 64, Some((0, 1)), true),
-        ("not even the seeds fit", 64, APPLIED_BYTES_MAX + 64, None, true),
+        ("all fits", 1_024, 1_024, (21, Some(21)), false),
+        ("the paths do not fit beside the seeds", APPLIED_BYTES_MAX, 64, (0, Some(1)), true),
+        ("not even the seeds fit", 64, APPLIED_BYTES_MAX + 64, (1, None), true),
     ];
     for (name, enforced, seeded, kept, forgets) in cases {
         let base = Base { enforced: paths(enforced), seeded: paths(seeded) };
         let outcome = Outcome { applied: Some(Applied { hash: "h".into(), base }), ..written() };
         let status = first().after(&outcome, 1, at(1));
-        let found = status.last_applied.as_ref().map(|a| (a.paths.len(), a.seeded.len()));
-        assert_eq!((found, status.forgets(&outcome)), (kept, forgets), "{name}");
+        let known = status.known().applied.unwrap().base;
+        let seeds = (!known.seeds_are_forgotten()).then_some(known.seeded.len());
+        assert_eq!((known.enforced.len(), seeds), kept, "{name}");
+        assert!(seeds.is_some() || known.decided(&Pointer::parse("/any")), "{name}: none is written again");
+        assert_eq!(status.forgets(&outcome).is_some(), forgets, "{name}");
     }
 }
 

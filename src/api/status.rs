@@ -128,12 +128,14 @@ pub struct AppliedThing {
     pub hash: String,
 
     /// The enforced paths, as JSON pointers. One that the spec no longer declares is removed from the
-    /// thing by the next write.
+    /// thing by the next write. In a long list an entry may start with a number and a colon: so
+    /// many characters it shares with the entry before. Empty when there were too many to remember; an
+    /// Event says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
 
-    /// The seeded paths, as JSON pointers. They are the device's now, and TwinOps does not write them
-    /// again.
+    /// The seeded paths, written as the paths above. They are the device's now, and TwinOps does not
+    /// write them again. A lone / stands for all of them, when there were too many to remember.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seeded: Vec<String>,
 }

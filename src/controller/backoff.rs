@@ -1,5 +1,5 @@
 //! When a resource is looked at again.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use kube::runtime::controller::Action;
@@ -17,19 +17,34 @@ const SLOW: Duration = Duration::from_mins(2);
 /// The longest wait that Ditto may ask for.
 const ASKED_MAX: Duration = Duration::from_hours(1);
 
-/// How long to wait; `None` means until the resource is edited. `jitter` is from 0 to 1 and spreads
-/// what started together.
+/// How long to wait; `None` means until the resource is edited, or until a resync finds a difference.
+/// `jitter` is from 0 to 1 and spreads what started together.
 pub fn wait(again: Again, failures: u32, resync: Duration, jitter: f64) -> Option<Duration> {
     match again {
-        Again::Resync => Some(resync.mul_f64(0.9 + 0.2 * jitter)),
+        Again::Resync | Again::Edit => None,
         Again::Backoff => {
             let doubled = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
             Some(doubled.min(LONGEST).mul_f64(0.75 + 0.25 * jitter))
         }
         Again::AfterMs(ms) => Some(Duration::from_millis(ms).min(ASKED_MAX).mul_f64(1.0 + 0.1 * jitter)),
-        Again::Slowly => Some(SLOW.min(resync).mul_f64(0.9 + 0.2 * jitter)),
-        Again::Edit => None,
+        Again::Slowly => Some(spread(SLOW.min(resync), jitter)),
     }
+}
+
+/// A tenth shorter to a tenth longer.
+pub fn spread(time: Duration, jitter: f64) -> Duration {
+    time.mul_f64(0.9 + 0.2 * jitter)
+}
+
+/// What the API server asks for when it has too much to do. Source: Kubernetes, API Priority and Fairness.
+fn asked(error: &kube::Error) -> Again {
+    let seconds = match error {
+        kube::Error::Api(status) if status.code == 429 => {
+            status.details.as_ref().map_or(0, |details| details.retry_after_seconds)
+        }
+        _ => 0,
+    };
+    if seconds > 0 { Again::AfterMs(u64::from(seconds) * 1_000) } else { Again::Backoff }
 }
 
 /// How often in a row each resource failed.
@@ -54,6 +69,11 @@ impl Tries {
         self.count(place, Again::Backoff, false, Duration::ZERO)
     }
 
+    /// As [`Tries::failed`], because Kubernetes refused; it may have asked for patience.
+    pub fn refused(&self, place: &Place, error: &kube::Error) -> Action {
+        self.count(place, asked(error), false, Duration::ZERO)
+    }
+
     fn count(&self, place: &Place, again: Again, is_held: bool, resync: Duration) -> Action {
         let mut tallies = self.0.lock();
         let mut tally = tallies.get(place).copied().unwrap_or_default();
@@ -71,6 +91,11 @@ impl Tries {
     /// How often in a row a deletion was held by things that search shows.
     pub fn held(&self, place: &Place) -> u32 {
         self.0.lock().get(place).map_or(0, |tally| tally.held)
+    }
+
+    /// All whose last pass failed.
+    pub fn failing(&self) -> BTreeSet<Place> {
+        self.0.lock().iter().filter(|(_, tally)| tally.failures > 0).map(|(place, _)| place.clone()).collect()
     }
 
     pub fn forget(&self, place: &Place) {
@@ -97,7 +122,6 @@ mod tests {
     fn jitter_stays_within_its_bounds() {
         let seconds = |again, jitter| wait(again, 3, RESYNC, jitter).unwrap().as_millis();
         let cases = [
-            ("resync is spread by a tenth both ways", Again::Resync, 540_000, 660_000),
             ("a backoff is never longer than doubled", Again::Backoff, 3_000, 4_000),
             ("Ditto's wish is never undercut", Again::AfterMs(2_000), 2_000, 2_200),
             ("slowly is slow", Again::Slowly, 108_000, 132_000),
@@ -106,6 +130,9 @@ mod tests {
             assert_eq!((seconds(again, 0.0), seconds(again, 1.0)), (low, high), "{name}");
         }
         assert_eq!(wait(Again::Edit, 1, RESYNC, 0.5), None);
+        assert_eq!(wait(Again::Resync, 1, RESYNC, 0.5), None, "a resync looks at all of them at once");
+        let resyncs = [0.0, 1.0].map(|jitter| spread(RESYNC, jitter).as_secs());
+        assert_eq!(resyncs, [540, 660], "a resync is spread by a tenth both ways");
         let asked = wait(Again::AfterMs(u64::MAX), 0, RESYNC, 0.0);
         assert_eq!(asked, Some(ASKED_MAX), "nobody can make us wait forever");
     }

@@ -20,15 +20,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::ControllerOptions;
 use super::backoff::Tries;
+use super::changes::Heard;
 use super::crd::Definition;
+use super::deletions::Deletions;
+use super::due::Due;
 use super::events::Events;
 use super::health::Health;
 use super::latest::Latest;
+use super::lead::Lead;
 use super::namespaces::Namespaces;
 use super::wake::Wakes;
 use crate::api::status::DriftSeen;
-use crate::api::{DigitalTwin, TwinPolicy};
-use crate::ports::{Policies, Things};
+use crate::api::{DigitalTwin, TwinPolicy, annotation};
+use crate::ports::{Changes, Policies, Things};
 use crate::reconcile::{Catalog, Place};
 use crate::telemetry::Telemetry;
 use crate::twin::claim::Claimant;
@@ -70,8 +74,8 @@ pub trait Managed:
 }
 
 /// Ditto, as the operator needs it.
-pub trait Ditto: Things + Policies + Clone + 'static {}
-impl<D: Things + Policies + Clone + 'static> Ditto for D {}
+pub trait Ditto: Things + Policies + Changes + Clone + 'static {}
+impl<D: Things + Policies + Changes + Clone + 'static> Ditto for D {}
 
 /// What a pass is given.
 pub struct Context<D> {
@@ -99,6 +103,12 @@ pub struct Shared {
     pub filling: Filling,
     pub running: Semaphore,
     pub stop: CancellationToken,
+    pub deletions: Mutex<Deletions>,
+    pub lead: Lead,
+    /// Rung when a change in Ditto may have gone unseen.
+    pub resync_now: Notify,
+    /// Twins that a change in Ditto woke, until a pass has looked.
+    pub heard: Mutex<HashMap<Place, Heard>>,
     /// Twins that were Ready after their last pass.
     pub ready: Mutex<BTreeSet<Place>>,
 }
@@ -108,6 +118,8 @@ pub struct Desk<K: Managed> {
     pub tries: Tries,
     pub latest: Latest<K::Status>,
     pub definition: Definition,
+    /// Resources that wait for a pass.
+    pub due: Due,
     stores: Vec<Store<DeserializeGuard<K>>>,
     wakes: HashMap<Scope, Arc<Wakes>>,
 }
@@ -131,6 +143,7 @@ impl<K: Managed> Desk<K> {
             tries: Tries::default(),
             latest: Latest::default(),
             definition: Definition::default(),
+            due: Due::default(),
             stores: shelves.iter().map(|shelf| shelf.store.clone()).collect(),
             wakes: shelves.iter().map(|shelf| (shelf.scope.clone(), Arc::clone(&shelf.wakes))).collect(),
         };
@@ -151,11 +164,18 @@ impl<K: Managed> Desk<K> {
     pub fn forget(&self, place: &Place) {
         self.tries.forget(place);
         self.latest.forget(place);
+        self.due.forget(place);
     }
 
     fn wake(&self, place: Place) -> bool {
-        let wakes = self.wakes.get(&None).or_else(|| self.wakes.get(&Some(place.0.clone())));
-        wakes.is_none_or(|wakes| wakes.push(place))
+        let Some(wakes) = self.wakes.get(&None).or_else(|| self.wakes.get(&Some(place.0.clone()))) else {
+            return true;
+        };
+        let taken = wakes.push(place.clone());
+        if taken {
+            self.due.add(place);
+        }
+        taken
     }
 }
 
@@ -166,6 +186,12 @@ impl Shared {
         for (what, _) in twins.chain(policies).filter(|(_, taken)| !taken) {
             self.telemetry.dropped(what);
         }
+        self.tell_due::<DigitalTwin>();
+        self.tell_due::<TwinPolicy>();
+    }
+
+    pub fn tell_due<K: Managed>(&self) {
+        self.telemetry.queue_depth(K::KIND, K::desk(self).due.waiting());
     }
 
     /// A namespace may name other Ditto namespaces from now on: its resources claim others, and all of
@@ -202,6 +228,20 @@ impl Shared {
         self.wake((places(twins), places(policies)));
     }
 
+    /// Another operator leads from now on, and knows better than we do.
+    pub fn leads_no_more(&self) {
+        self.twins.latest.forget_all();
+        self.policies.latest.forget_all();
+        self.ready.lock().clear();
+        self.telemetry.twins(0, 0);
+        self.telemetry.leads(false);
+    }
+
+    /// All whose last pass failed are due.
+    pub fn wake_failed(&self) {
+        self.wake((self.twins.tries.failing(), self.policies.tries.failing()));
+    }
+
     pub fn api<K: Managed>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
@@ -218,7 +258,7 @@ impl Shared {
             Some(name) => Err(format!(
                 "resources of namespace {namespace:?} may not name the Ditto namespace {name:?}: annotate the \
                  Namespace with {}, or change --ditto-namespaces",
-                super::annotation::DITTO_NAMESPACES
+                annotation::DITTO_NAMESPACES
             )),
         }
     }
@@ -257,13 +297,4 @@ pub fn claimant(meta: &ObjectMeta) -> Claimant {
         since: meta.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default(),
         deleting: meta.deletion_timestamp.is_some(),
     }
-}
-
-/// An annotation of ours that is not switched off.
-pub fn is_set(meta: &ObjectMeta, name: &str) -> bool {
-    annotated(meta, name).is_some_and(|value| !matches!(value, "" | "false"))
-}
-
-pub fn annotated<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
-    meta.annotations.as_ref()?.get(name).map(|value| value.trim())
 }

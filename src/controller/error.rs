@@ -19,6 +19,8 @@ pub enum ControllerError {
     Unauthorized(String),
     #[error("Kubernetes does not answer: {0}; check the address in the kubeconfig and the network")]
     Unreachable(String),
+    #[error("there is no namespace {0:?} for the Lease; create it, or name another with --lease-namespace")]
+    NoLeaseNamespace(String),
     #[error("Ditto does not know us: {0}")]
     Ditto(Refused),
     #[error("{0} ended unexpectedly; the log says why, restart the process")]

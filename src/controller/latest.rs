@@ -58,6 +58,11 @@ impl<S: Clone + Default> Latest<S> {
         }
     }
 
+    /// Somebody else writes from now on: what the watch shows is newer than what we know.
+    pub fn forget_all(&self) {
+        self.0.lock().clear();
+    }
+
     pub fn forget(&self, place: &Place) {
         self.0.lock().remove(place);
     }

@@ -4,17 +4,23 @@
 //! ([`twins`], [`policies`]), which gathers what it must know, lets `reconcile` carry the decisions out,
 //! and reports ([`pass`]): status by server-side apply when it changed, an Event when the verdict did.
 mod backoff;
+mod changes;
 mod client;
 mod context;
 mod crd;
+mod deletions;
+mod due;
 mod error;
 mod events;
 mod finalizer;
 mod health;
 mod latest;
+mod lead;
+mod lease;
 mod namespaces;
 mod pass;
 mod policies;
+mod resync;
 #[cfg(test)]
 #[path = "../sim/mod.rs"]
 mod sim;
@@ -29,9 +35,12 @@ use std::time::Duration;
 
 pub use client::connect;
 pub use error::ControllerError;
+pub use lease::LeaseOptions;
 pub use start::run;
 
+use crate::reconcile::Breaker;
 use crate::settings;
+use crate::twin::adopt::Watched;
 
 /// The checks of readiness: whether every watch is filled and alive, and whether Ditto knows us.
 pub const CHECKS: [&str; 2] = [KUBERNETES, DITTO];
@@ -42,17 +51,6 @@ const DITTO: &str = "ditto";
 pub const MANAGER: &str = "twinops";
 /// While it stands on a resource, Kubernetes waits for us before the resource goes.
 pub const FINALIZER: &str = "twinops.dev/ditto";
-
-/// Annotations that users put on their resources.
-mod annotation {
-    pub const PREFIX: &str = "twinops.dev/";
-    pub const PAUSED: &str = "twinops.dev/paused";
-    pub const TAKEOVER: &str = "twinops.dev/takeover";
-    pub const RELEASE: &str = "twinops.dev/release";
-    pub const CONFIRM_DELETION: &str = "twinops.dev/confirm-deletion";
-    /// On a Namespace: the Ditto namespaces its resources may name.
-    pub const DITTO_NAMESPACES: &str = "twinops.dev/ditto-namespaces";
-}
 
 /// How an operator works.
 #[derive(Clone, Debug)]
@@ -65,68 +63,35 @@ pub struct ControllerOptions {
     pub bridge_subject: Option<String>,
     /// Kubernetes namespaces to watch; empty means all of them.
     pub watch_namespaces: Vec<String>,
+    /// When deletions are held until they are confirmed.
     pub breaker: Breaker,
+    pub lease: LeaseOptions,
 }
 
-/// When deletions are held because they look like an accident: more than `twins` *and* more than
-/// `percent` of all are going. 0 for either is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breaker {
-    pub twins: usize,
-    pub percent: usize,
-}
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Self { twins: 50, percent: 20 }
-    }
-}
-
-impl Breaker {
-    /// What to do when `going` of `all` are too many at once.
-    fn holds(self, going: usize, all: usize) -> Option<String> {
-        let off = self.twins == 0 || self.percent == 0;
-        let trips = !off && going > self.twins && going * 100 > all * self.percent;
-        trips.then(|| {
-            format!(
-                "{going} of {all} twins are going at once, which looks like an accident; if it is meant, annotate them \
-                 with {}: \"true\"",
-                annotation::CONFIRM_DELETION
-            )
-        })
-    }
-}
-
-impl From<&settings::Operator> for ControllerOptions {
-    fn from(operator: &settings::Operator) -> Self {
+impl ControllerOptions {
+    /// `identity` is a name that no other process has.
+    pub fn new(operator: &settings::Operator, identity: String) -> Self {
         Self {
             resync: operator.resync,
             ditto_namespaces: operator.ditto_namespaces.join(","),
             bridge_subject: operator.bridge_subject.clone(),
             watch_namespaces: operator.watch_namespaces.clone(),
-            breaker: Breaker::default(),
+            breaker: Breaker { twins: operator.breaker_twins, percent: operator.breaker_percent },
+            lease: LeaseOptions {
+                namespace: operator.lease_namespace.clone(),
+                identity,
+                duration: operator.lease_duration,
+            },
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deletions_are_held_only_above_both_numbers() {
-        let cases = [
-            ("few of few", 50, 60, false),
-            ("many of few", 51, 60, true),
-            ("many of very many", 51, 255, false),
-            ("just above a fifth", 52, 255, true),
-            ("none", 0, 0, false),
-        ];
-        for (name, going, all, held) in cases {
-            assert_eq!(Breaker::default().holds(going, all).is_some(), held, "{name}");
-        }
-        for off in [Breaker { twins: 0, percent: 20 }, Breaker { twins: 50, percent: 0 }] {
-            assert_eq!(off.holds(1_000, 1_000), None);
+impl ControllerOptions {
+    /// Where resources are known; in other namespaces one may live unseen.
+    pub fn watched(&self) -> Watched {
+        match self.watch_namespaces.as_slice() {
+            [] => Watched::All,
+            names => Watched::Only(names.iter().cloned().collect()),
         }
     }
 }

@@ -10,10 +10,10 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Error, ResourceExt};
 use parking_lot::RwLock;
 
-use super::annotation::DITTO_NAMESPACES;
 use super::client::in_time;
 use super::context::Shared;
 use super::health::Patience;
+use crate::api::annotation::DITTO_NAMESPACES;
 use crate::twin::tenancy::Grants;
 
 type Meta = PartialObjectMeta<Namespace>;

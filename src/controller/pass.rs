@@ -2,21 +2,24 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource as _;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 
-use super::context::{Context, Ditto, Managed, Shared, annotated, is_set, place};
+use super::FINALIZER;
+use super::client::in_time;
+use super::context::{Context, Ditto, Managed, Shared, place};
 use super::error::with_causes;
 use super::events::Announcement;
 use super::finalizer::has_ours;
 use super::latest::Before;
 use super::status::{self, Saved};
-use super::{FINALIZER, annotation};
+use crate::api::annotation::{self, is_set};
 use crate::reconcile::Place;
 use crate::twin::facts::Going;
 use crate::twin::reason::{Outcome, Reason};
@@ -30,21 +33,32 @@ pub async fn reconcile<K: Managed, D: Ditto>(
     let shared = &context.shared;
     let may_start = async {
         shared.filling.done().await;
+        shared.lead.begins().await;
         shared.running.acquire().await
     };
     let _place = tokio::select! {
         place = may_start => place,
         () = shared.stop.cancelled() => return Ok(Action::await_change()),
     };
+    let place = place(object.meta());
+    K::desk(shared).due.started(&place);
+    shared.tell_due::<K>();
+    // It may have changed or gone while it waited for its turn, or for us to lead.
+    let Some(object) = K::desk(shared).find(&place) else {
+        K::desk(shared).forget(&place);
+        return Ok(Action::await_change());
+    };
     let object = match &object.0 {
         Ok(object) => object,
         Err(invalid) => return Ok(unreadable::<K>(shared, invalid)),
     };
-    if let Ok(action) = AssertUnwindSafe(object.pass(&context)).catch_unwind().await {
-        return Ok(action);
+    match shared.lead.during(AssertUnwindSafe(object.pass(&context)).catch_unwind()).await {
+        Some(Ok(action)) => return Ok(action),
+        // It waits for us to lead again; until then it is another's.
+        None => return Ok(Action::requeue(Duration::ZERO)),
+        Some(Err(_)) => {}
     }
     // The panic itself stands in the log already. One resource must not end the process.
-    let place = place(object.meta());
     tracing::error!(kind = K::KIND, resource = %show(&place), "a pass broke off; please report this");
     shared.telemetry.dropped("passes_that_panicked");
     Ok(K::desk(shared).tries.failed(&place))
@@ -95,13 +109,30 @@ pub async fn going<K: Managed>(shared: &Shared, object: &K) -> Option<Going> {
     Some(going)
 }
 
-pub fn is_paused<K: Managed>(object: &K, suspend: bool) -> bool {
-    suspend || annotated(object.meta(), annotation::PAUSED) == Some("true")
-}
-
-/// `twinops.dev/takeover: <generation>`
-pub fn takeover<K: Managed>(object: &K) -> Option<i64> {
-    annotated(object.meta(), annotation::TAKEOVER)?.parse().ok()
+/// A mark ahead of its resource means a restored cluster, unless only our view of the resource is old.
+/// Returns when to pass again in that case, or when nobody can tell.
+pub async fn confirm_stale<K: Managed>(shared: &Shared, object: &K, outcome: &Outcome) -> Option<Action> {
+    if outcome.reason() != Reason::StaleResource {
+        return None;
+    }
+    let (place, meta) = (place(object.meta()), object.meta());
+    // Without a resource version the API server answers from a quorum and not from its cache.
+    let found = match in_time(shared.api::<K>(&place.0).get_metadata_opt(&place.1)).await {
+        Ok(Some(found)) => found.metadata,
+        Ok(None) => return Some(Action::await_change()),
+        Err(error) => {
+            let error = with_causes(&error);
+            tracing::warn!(kind = K::KIND, resource = %show(&place), %error, "nobody can tell whether it is stale");
+            return Some(K::desk(shared).tries.failed(&place));
+        }
+    };
+    let is_current = found.uid == meta.uid && found.generation == meta.generation;
+    if is_current {
+        return None;
+    }
+    // The watch will show it; if it does not, the wait is over soon.
+    tracing::debug!(kind = K::KIND, resource = %show(&place), "the watch is behind");
+    Some(K::desk(shared).tries.failed(&place))
 }
 
 /// A pass at its end.
@@ -120,6 +151,15 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
     let desk = K::desk(shared);
     count::<K>(shared, outcome, started);
     let is_news = before.status != after;
+    if let Some(drift) = outcome.drift.as_ref().filter(|drift| drift.repaired || is_news) {
+        shared.telemetry.drift(K::KIND, if drift.repaired { "repaired" } else { "reported" });
+    }
+    if !outcome.finished
+        && ready(K::conditions(&after)).is_some_and(|c| c.status == "True")
+        && let Some(took) = desk.due.ready(place, Instant::now())
+    {
+        shared.telemetry.time_to_ready(K::KIND, took);
+    }
     if is_news || outcome.finished {
         announce(shared, object, (&before.status, &after), outcome);
     }
@@ -136,11 +176,11 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         match status::write(shared, object, &after).await {
             Ok(Saved::At(version)) => desk.latest.keep(place, object.meta(), version.as_deref(), after),
             Ok(Saved::Gone) => desk.latest.forget(place),
-            Err(error) => {
-                let error = with_causes(&error);
+            Err(refused) => {
+                let error = with_causes(&refused);
                 tracing::warn!(kind = K::KIND, resource = %show(place), %error, "status was not written");
                 desk.latest.keep(place, object.meta(), None, after);
-                return desk.tries.failed(place);
+                return desk.tries.refused(place, &refused);
             }
         }
     }

@@ -9,7 +9,8 @@ use kube::runtime::controller::Action;
 use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
 use super::error::with_causes;
 use super::finalizer::{OnResource, has_ours};
-use super::pass::{self, Passed, finish, is_paused, show, takeover};
+use super::pass::{self, Passed, finish, show};
+use crate::api::annotation::{is_paused, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{TwinPolicy, TwinPolicyStatus, standing};
 use crate::reconcile::{self, Catalog, Place, PolicyCard, Standing};
@@ -78,6 +79,9 @@ impl Managed for TwinPolicy {
         let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
         let (report, extras) = reconcile::policy(&context.ditto, &finalizer, facts, false).await;
         let mut outcome = report.outcome;
+        if let Some(action) = pass::confirm_stale(shared, self, &outcome).await {
+            return action;
+        }
         let generation = self.meta().generation.unwrap_or_default();
         let after = before.status.after((&outcome, &extras), twins, generation, Timestamp::now());
         if before.status.observed_generation != after.observed_generation
@@ -121,13 +125,14 @@ fn facts(shared: &Shared, policy: &TwinPolicy, going: Option<Going>, known: Know
         imports: around,
         tenancy: shared.tenancy(&place.0, named),
         desired: policy.desired(&place.0).map_err(|error| error.to_string()),
-        paused: is_paused(policy, policy.spec.suspend),
+        paused: policy.spec.suspend || is_paused(policy.meta()),
         has_finalizer: has_ours(policy.meta().finalizers.as_deref().unwrap_or_default()),
-        takeover: takeover(policy),
+        takeover: takeover(policy.meta()),
         subjects: shared.subjects.read().clone(),
         bridge: shared.options.bridge_subject.clone(),
         held_before: shared.policies.tries.held(&place),
         now_epoch_seconds: Timestamp::now().as_second(),
+        watched: shared.options.watched(),
         folder: false,
         identity,
         id,

@@ -14,8 +14,9 @@ use super::client::in_time;
 use super::context::{Context, Desk, Ditto, Filling, PASSES_MAX, Scope, Shared, Shelf};
 use super::events::{Events, Publisher};
 use super::health::Health;
+use super::lead::Lead;
 use super::namespaces::Namespaces;
-use super::{ControllerError, ControllerOptions, namespaces, subjects, watch};
+use super::{ControllerError, ControllerOptions, changes, lease, namespaces, resync, subjects, watch};
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::reconcile::Catalog;
 use crate::telemetry::{Readiness, Telemetry};
@@ -24,6 +25,8 @@ use crate::twin::reason::Again;
 /// How long passes that run may take after the stop; every call to Ditto or Kubernetes is safe to be
 /// cut off, and the next start repeats it.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the end of the election may take: a renewal under way, and the release.
+const LEAVE: Duration = Duration::from_secs(7);
 /// Wake-ups of policies are about how many use them: those of one batch count once.
 const POLICY_PAUSE: Duration = Duration::from_millis(200);
 
@@ -60,6 +63,10 @@ pub async fn run<D: Ditto>(
         subjects: RwLock::new(subjects),
         ask_subjects: Notify::new(),
         ready: Mutex::default(),
+        deletions: Mutex::default(),
+        lead: Lead::default(),
+        resync_now: Notify::new(),
+        heard: Mutex::default(),
         stop,
         client,
         options,
@@ -104,6 +111,12 @@ async fn work<D: Ditto>(
             }
         }));
     }
+    let (resyncing, listening) = (Arc::clone(&context), Arc::clone(&context));
+    tasks.spawn(named("the resync", resync::keep(resyncing)));
+    tasks.spawn(named("the ear for changes in Ditto", changes::keep(listening)));
+    let released = CancellationToken::new();
+    let (electing, leaving) = (Arc::clone(&shared), released.clone());
+    let mut election = tokio::spawn(async move { lease::run(&electing, leaving).await });
     let (ditto, asking) = (context.ditto.clone(), Arc::clone(&shared));
     tasks.spawn(named("the question who we are", async move { subjects::keep(ditto, &asking).await }));
 
@@ -111,6 +124,7 @@ async fn work<D: Ditto>(
         // First, because after it every part ends by itself.
         biased;
         () = shared.stop.cancelled() => None,
+        _ = &mut election => Some("the election"),
         ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("a part of the operator")),
     };
     // The same end for a stop and for a part that broke: the rest drains, and nobody works alone.
@@ -119,6 +133,12 @@ async fn work<D: Ditto>(
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("passes were cut off at the stop; the next start repeats them");
         tasks.abort_all();
+    }
+    // Whoever waits for the lease may begin: nothing of ours writes any more.
+    released.cancel();
+    if !election.is_finished() && tokio::time::timeout(LEAVE, &mut election).await.is_err() {
+        tracing::warn!("the lease was not released in time; it runs out by itself");
+        election.abort();
     }
     silence.cancel();
     // Events are a comfort: a second is what they may cost at the end.

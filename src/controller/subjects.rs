@@ -1,7 +1,7 @@
 //! As whom Ditto sees us: asked at the start, at every resync, and when Ditto refuses us.
 use std::time::Duration;
 
-use super::backoff::wait;
+use super::backoff::{spread, wait};
 use super::context::{Ditto, Shared};
 use super::health::Health;
 use crate::ports::Refused;
@@ -38,7 +38,7 @@ pub async fn ask_until_answered<D: Ditto>(ditto: &D, health: &Health) -> Vec<Str
 pub async fn keep<D: Ditto>(ditto: D, shared: &Shared) {
     let mut failures = 0;
     loop {
-        let resync = wait(Again::Resync, 0, shared.options.resync, rand::random()).unwrap_or(PAUSE);
+        let resync = spread(shared.options.resync, rand::random());
         tokio::select! {
             () = tokio::time::sleep(resync) => {}
             () = shared.ask_subjects.notified() => {}
@@ -52,9 +52,12 @@ pub async fn keep<D: Ditto>(ditto: D, shared: &Shared) {
                 if before != subjects {
                     tracing::info!(?subjects, "Ditto sees TwinOps differently now");
                 }
-                // What failed meanwhile need not wait for its own backoff.
-                if is_back || before != subjects {
+                if before != subjects {
                     shared.wake_all();
+                } else if is_back {
+                    // What failed meanwhile need not wait for its own backoff; a resync looks at the rest.
+                    shared.wake_failed();
+                    shared.resync_now.notify_one();
                 }
             }
             Err(refused) => {

@@ -6,11 +6,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::controller::Action;
 
-use super::annotation;
-use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, is_set, place};
+use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
 use super::error::with_causes;
 use super::finalizer::{OnResource, has_ours};
-use super::pass::{self, Passed, finish, is_paused, show, takeover};
+use super::pass::{self, Passed, finish, show};
+use crate::api::annotation::{CONFIRM_DELETION, is_paused, is_set, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{DigitalTwin, DigitalTwinStatus};
 use crate::reconcile::{self, Catalog, Place, TwinCard};
@@ -57,6 +57,7 @@ impl Managed for DigitalTwin {
     fn gone(shared: &Shared, place: &Place) {
         let woken = shared.catalog.lock().set_twin(place, None);
         shared.wake(woken);
+        shared.heard.lock().remove(place);
         tell_ready(shared, place, false);
     }
 
@@ -71,11 +72,19 @@ impl Managed for DigitalTwin {
                 return shared.twins.tries.failed(&place);
             }
         }
+        let heard = shared.heard.lock().remove(&place);
         let before = shared.twins.latest.before(&place, self.meta(), self.reported());
         let going = pass::going(shared, self).await.map(|going| breaker(shared, self, going));
-        let facts = facts(shared, self, going, before.status.known());
+        let mut facts = facts(shared, self, going, before.status.known());
+        facts.originator = heard.as_ref().and_then(|heard| heard.originator.clone());
         let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
         let mut outcome = reconcile::twin(&context.ditto, &finalizer, facts, false).await.outcome;
+        if let Some(action) = pass::confirm_stale(shared, self, &outcome).await {
+            return action;
+        }
+        if outcome.deleted && !is_set(self.meta(), CONFIRM_DELETION) {
+            shared.deletions.lock().went(&place, Instant::now());
+        }
         let generation = self.meta().generation.unwrap_or_default();
         let after = before.status.after(&outcome, generation, Timestamp::now());
         if after != before.status {
@@ -90,6 +99,9 @@ impl Managed for DigitalTwin {
             && shared.twins.find(&place).is_some()
             && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
         tell_ready(shared, &place, is_ready);
+        if let Some(heard) = heard {
+            shared.telemetry.change_seen(heard.since.elapsed());
+        }
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
         finish(shared, Passed { object: self, place: &place, started, before, after, outcome: &outcome })
             .await
@@ -104,11 +116,19 @@ fn policy(twin: &DigitalTwin) -> Option<PolicyName> {
 }
 
 fn breaker(shared: &Shared, twin: &DigitalTwin, mut going: Going) -> Going {
-    if going.held.is_none() && !is_set(twin.meta(), annotation::CONFIRM_DELETION) {
+    if going.held.is_none() && !is_set(twin.meta(), CONFIRM_DELETION) {
         let catalog = shared.catalog.lock();
-        going.held = shared.options.breaker.holds(catalog.twins_going(), catalog.twins());
+        let counts = (catalog.going(), catalog.twins());
+        let breaker = shared.options.breaker;
+        going.held = shared.deletions.lock().judge(breaker, &place(twin.meta()), counts, Instant::now());
     }
     going
+}
+
+/// What a pass over a twin that stays would know.
+pub fn facts_of(shared: &Shared, twin: &DigitalTwin) -> TwinFacts {
+    let before = shared.twins.latest.before(&place(twin.meta()), twin.meta(), twin.reported());
+    facts(shared, twin, None, before.status.known())
 }
 
 fn facts(shared: &Shared, twin: &DigitalTwin, going: Option<Going>, known: Known) -> TwinFacts {
@@ -132,10 +152,12 @@ fn facts(shared: &Shared, twin: &DigitalTwin, going: Option<Going>, known: Known
     TwinFacts {
         tenancy: shared.tenancy(&namespace, id.as_ref().map(ThingId::namespace).into_iter().chain(foreign)),
         desired: twin.desired(&namespace).map_err(|error| error.to_string()),
-        paused: is_paused(twin, twin.spec.suspend),
+        paused: twin.spec.suspend || is_paused(twin.meta()),
         has_finalizer: has_ours(twin.meta().finalizers.as_deref().unwrap_or_default()),
-        takeover: takeover(twin),
+        takeover: takeover(twin.meta()),
         subjects: shared.subjects.read().clone(),
+        watched: shared.options.watched(),
+        originator: None,
         folder: false,
         identity,
         id,
@@ -160,9 +182,7 @@ fn remarks(
     outcome: &Outcome,
 ) -> Vec<Note> {
     let mut notes = vec![];
-    if after.forgets(outcome) {
-        let message =
-            "too many paths to remember in status: a path that is taken out of the spec stays in the thing";
+    if let Some(message) = after.forgets(outcome) {
         notes.push(Note { reason: "BaseTooLong", message: message.to_owned(), warning: true });
     }
     if before.observed_generation != after.observed_generation
@@ -173,7 +193,11 @@ fn remarks(
     notes
 }
 
+/// Only who leads knows: the others have passed over none.
 fn tell_ready(shared: &Shared, place: &Place, is_ready: bool) {
+    if !shared.lead.holds() {
+        return;
+    }
     let mut ready = shared.ready.lock();
     if is_ready {
         ready.insert(place.clone());

@@ -5,7 +5,7 @@ use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::Api;
@@ -17,11 +17,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, runtime::PredicateConfig};
 
-use super::annotation::PREFIX;
 use super::context::{Context, Ditto, Managed, PASSES_MAX, Shared, Shelf, place};
 use super::finalizer::has_ours;
 use super::health::Patience;
 use super::pass::reconcile;
+use crate::api::annotation::PREFIX;
 use crate::reconcile::Place;
 
 /// Watches and passes until the stop; passes that run are carried to their end. `pause` gathers
@@ -33,6 +33,7 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
         None => Api::all(shared.client.clone()),
         Some(namespace) => Api::namespaced(shared.client.clone(), namespace),
     };
+    let (waking, noting) = (Arc::clone(&shared), Arc::clone(&shared));
     let mut observer = Observer::<K>::new(Arc::clone(&shared), watch_name::<K>(scope.as_deref()));
     let objects = watcher(api, watcher::Config::default())
         .backoff(Patience::default())
@@ -42,8 +43,13 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
         .applied_objects()
         .predicate_filter(|object: &_| Some(steering::<K>(object)), PredicateConfig::default())
         // The observer has told about errors; in the queue they would hold up the wake-ups.
-        .filter(|object| ready(object.is_ok()));
-    let waking = Arc::clone(&shared);
+        .filter(|object| ready(object.is_ok()))
+        .inspect(move |object| {
+            if let Ok(object) = object {
+                K::desk(&noting).due.add(place(object.meta()));
+                noting.tell_due::<K>();
+            }
+        });
     let woken = wakes.stream(pause).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     Controller::for_stream(objects, store)
         .with_config(Config::default().concurrency(PASSES_MAX))
@@ -131,6 +137,9 @@ impl<K: Managed> Observer<K> {
     fn see(&mut self, object: &DeserializeGuard<K>) {
         let place = place(object.meta());
         K::desk(&self.shared).latest.seen(&place, object.meta());
+        if object.0.as_ref().is_ok_and(|object| object.reported().is_none()) {
+            K::desk(&self.shared).due.arrived(&place, Instant::now());
+        }
         self.present.insert(place);
         // One that cannot be read keeps the claim it had: nobody else takes its thing over.
         if let Ok(object) = &object.0 {

@@ -13,10 +13,13 @@ const CODE_CHARS_MAX: usize = 100;
 const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
 const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
 
+/// To a conditional GET: it is as the caller knows it. To anything else no answer of Ditto's.
+pub const NOT_MODIFIED: u16 = 304;
+
 /// What Ditto did and says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// 200, 201 or 204.
+    /// 200, 201 or 204; or 304 to a conditional GET.
     pub status: u16,
     /// The revision the entity has now, of `entity-revision` or of the `ETag` `"rev:n"`.
     pub revision: Option<u64>,

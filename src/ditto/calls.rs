@@ -26,6 +26,16 @@ impl Verb {
         }
     }
 
+    /// The label value of a metric.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
     pub fn is_write(self) -> bool {
         self != Self::Get
     }

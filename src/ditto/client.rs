@@ -2,17 +2,20 @@
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::Certificate;
+use bytes::Bytes;
 use reqwest::header::HeaderValue;
+use reqwest::{Certificate, StatusCode};
+use serde_json::Value;
 
 use crate::ports::{Refused, Said};
+use crate::telemetry::Telemetry;
 
-use super::answer::{Answer, amend, read_answer};
-use super::calls::Calls;
+use super::answer::{Answer, NOT_MODIFIED, amend, read_answer};
+use super::calls::{Calls, Outcome, Verb};
 use super::connection::{Base, Connection, SetupError, check_instance};
 use super::login::Login;
 use super::request::Request;
@@ -47,6 +50,7 @@ struct Inner {
     instance: String,
     sent: AtomicU64,
     calls: Calls,
+    telemetry: OnceLock<Telemetry>,
     /// Carries requests instead of the network.
     #[cfg(test)]
     wire: Option<Box<super::wire::Wire>>,
@@ -68,6 +72,7 @@ impl DittoClient {
             instance: connection.instance,
             sent: AtomicU64::new(0),
             calls: Calls::default(),
+            telemetry: OnceLock::new(),
             #[cfg(test)]
             wire: None,
         })))
@@ -83,6 +88,11 @@ impl DittoClient {
 
     pub fn calls(&self) -> &Calls {
         &self.0.calls
+    }
+
+    /// Where calls are counted from now on, besides here. The first one given stays.
+    pub fn report_to(&self, telemetry: Telemetry) {
+        let _ = self.0.telemetry.set(telemetry);
     }
 
     /// The address of `/api/2`, for messages.
@@ -107,35 +117,110 @@ impl DittoClient {
 
     pub(super) async fn call(&self, request: Request) -> Result<Answer, Refused> {
         let inner = &self.0;
-        let verb = request.verb;
-        let number = inner.sent.fetch_add(1, Ordering::Relaxed) + 1;
-        let correlation_id = inner.correlation_id(number);
-        let result = match tokio::time::timeout(inner.deadline, inner.send(request, &correlation_id)).await {
-            Ok(result) => result,
-            Err(_) => Err(inner.no_answer(&format!("no answer within {:?}", inner.deadline))),
+        let (verb, correlation_id) = (request.verb, inner.next_correlation_id());
+        inner.counted(verb, &correlation_id, inner.send(request, &correlation_id)).await
+    }
+
+    /// Opens a stream, whose body is the caller's to read, for as long as it takes. It is a call that has
+    /// ended when it opens.
+    pub(super) async fn open(&self, request: Request) -> Result<Opened, Refused> {
+        let inner = &self.0;
+        let (verb, correlation_id) = (request.verb, inner.next_correlation_id());
+        let opening = async {
+            let mut response = inner.dispatch(request, &correlation_id).await?;
+            if response.status() == StatusCode::OK {
+                return Ok(Opened { response, client: self.clone() });
+            }
+            let body = inner.read_body(&mut response).await?;
+            let answer = read_answer(response.status().as_u16(), response.headers(), &body)?;
+            Err(inner.no_answer(&format!("{} instead of a stream", answer.status)))
         };
-        let result = result.map_err(|refused| {
-            amend(refused, |said| {
-                said.message = inner.login.redact(&said.message);
-                if said.correlation_id.is_empty() {
-                    said.correlation_id = correlation_id;
-                }
-            })
-        });
-        if matches!(result, Err(Refused::Unauthorized(_))) {
-            inner.login.doubt();
+        inner.counted(verb, &correlation_id, opening).await
+    }
+
+    /// What the correlation ids of this client, and of no other, start with.
+    pub(super) fn own_prefix(&self) -> String {
+        self.0.own_prefix()
+    }
+}
+
+/// A stream that Ditto has opened.
+pub(super) struct Opened {
+    response: reqwest::Response,
+    client: DittoClient,
+}
+
+impl Opened {
+    /// What came next; an error when that is nothing, or nothing within `silence`.
+    pub async fn chunk(&mut self, silence: Duration) -> Result<Bytes, Refused> {
+        let inner = &self.client.0;
+        match tokio::time::timeout(silence, self.response.chunk()).await {
+            Ok(Ok(Some(chunk))) => Ok(chunk),
+            Ok(Ok(None)) => Err(inner.no_answer("the stream was ended")),
+            Ok(Err(error)) => Err(inner.unreached(error)),
+            Err(_) => Err(inner.no_answer(&format!("the stream was silent for {silence:?}"))),
         }
-        inner.calls.count(verb, &result);
-        result
     }
 }
 
 impl Inner {
     fn correlation_id(&self, number: u64) -> String {
-        format!("twinops-{}-{number}", self.instance)
+        format!("{}{number}", self.own_prefix())
+    }
+
+    fn next_correlation_id(&self) -> String {
+        self.correlation_id(self.sent.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The result of a call, or an error when there is none in time.
+    async fn counted<T>(
+        &self,
+        verb: Verb,
+        correlation_id: &str,
+        call: impl Future<Output = Result<T, Refused>>,
+    ) -> Result<T, Refused> {
+        let result = match tokio::time::timeout(self.deadline, call).await {
+            Ok(result) => result,
+            Err(_) => Err(self.no_answer(&format!("no answer within {:?}", self.deadline))),
+        };
+        let result = result.map_err(|refused| {
+            amend(refused, |said| {
+                said.message = self.login.redact(&said.message);
+                if said.correlation_id.is_empty() {
+                    correlation_id.clone_into(&mut said.correlation_id);
+                }
+            })
+        });
+        if matches!(result, Err(Refused::Unauthorized(_))) {
+            self.login.doubt();
+        }
+        self.count(verb, &result);
+        result
+    }
+
+    fn own_prefix(&self) -> String {
+        format!("twinops-{}-", self.instance)
+    }
+
+    fn count<T>(&self, verb: Verb, result: &Result<T, Refused>) {
+        self.calls.count(verb, result);
+        if let Some(telemetry) = self.telemetry.get() {
+            telemetry.ditto_call(verb.word(), Outcome::of(result).word());
+        }
     }
 
     async fn send(&self, request: Request, correlation_id: &str) -> Result<Answer, Refused> {
+        let is_conditional = request.verb == Verb::Get && request.headers.contains_key("if-none-match");
+        let mut response = self.dispatch(request, correlation_id).await?;
+        let body = self.read_body(&mut response).await?;
+        let status = response.status().as_u16();
+        if is_conditional && status == NOT_MODIFIED {
+            return Ok(Answer { status, revision: None, body: Value::Null });
+        }
+        read_answer(status, response.headers(), &body)
+    }
+
+    async fn dispatch(&self, request: Request, correlation_id: &str) -> Result<reqwest::Response, Refused> {
         let mut headers = request.headers;
         if let Some((name, value)) = self.login.header().await? {
             headers.insert(name, value);
@@ -151,12 +236,9 @@ impl Inner {
         #[cfg(test)]
         if let Some(wire) = &self.wire {
             let request = outgoing.build().map_err(|error| self.unreached(error))?;
-            let response = wire(request).await.map_err(|why| self.no_answer(&why))?;
-            return read_answer(response.status().as_u16(), response.headers(), response.body());
+            return wire(request).await.map(reqwest::Response::from).map_err(|why| self.no_answer(&why));
         }
-        let mut response = outgoing.send().await.map_err(|error| self.unreached(error))?;
-        let body = self.read_body(&mut response).await?;
-        read_answer(response.status().as_u16(), response.headers(), &body)
+        outgoing.send().await.map_err(|error| self.unreached(error))
     }
 
     async fn read_body(&self, response: &mut reqwest::Response) -> Result<Vec<u8>, Refused> {

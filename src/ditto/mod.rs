@@ -4,6 +4,7 @@
 //! one pure function, [`read_answer`]. Concurrency is the caller's.
 mod answer;
 mod calls;
+mod changes;
 mod client;
 mod connection;
 mod fields;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use crate::ports::{Expect, FoundPolicy, Policies, Refused, Said};
 use crate::twin::id::PolicyId;
 
-use super::answer::Answer;
+use super::answer::{Answer, NOT_MODIFIED};
 use super::calls::Verb;
 use super::client::DittoClient;
 use super::request::Request;
@@ -19,6 +19,13 @@ impl Policies for DittoClient {
             Err(Refused::Missing(_)) => Ok(None),
             Err(refused) => Err(refused),
         }
+    }
+
+    async fn policy_moved(&self, id: &PolicyId, revision: u64) -> Result<Option<u64>, Refused> {
+        let request = Request::new(Verb::Get, &["policies", id.as_str()])
+            .header("if-none-match", &format!("\"rev:{revision}\""))?;
+        let answer = self.call(request).await?;
+        if answer.status == NOT_MODIFIED { Ok(None) } else { self::revision(&answer).map(Some) }
     }
 
     async fn put_policy(&self, id: &PolicyId, body: &Value, expect: Expect) -> Result<u64, Refused> {

@@ -37,6 +37,12 @@ impl Things for DittoClient {
         }
     }
 
+    fn batch(&self, ids: &[ThingId], fields: &[Pointer]) -> usize {
+        let room = URI_BYTES_MAX.saturating_sub(encoded_length(&selector(fields)));
+        // More than this never fit, and need not be measured.
+        batches(&ids[..ids.len().min(BATCH_MAX)], room).first().map_or(0, |batch| batch.len())
+    }
+
     async fn find_things(&self, ids: &[ThingId], fields: &[Pointer]) -> Result<Vec<FoundThing>, Refused> {
         let selector = selector(fields);
         let mut things = Vec::with_capacity(ids.len());

@@ -24,6 +24,27 @@ fn batches_keep_the_order_and_fit_the_uri() {
 }
 
 #[test]
+fn ten_thousand_things_are_asked_for_in_sixty_calls() {
+    let client = DittoClient::new(crate::ditto::Connection::new("http://127.0.0.1:9", "t")).unwrap();
+    let ids: Vec<_> = (0..10_000).map(|i| id(&format!("com.example:temperature-sensor-{i:05}"))).collect();
+    let fields = [
+        "/attributes/type",
+        "/attributes/location",
+        "/features/temperature/definition",
+        "/features/temperature/properties/value",
+        "/features/temperature/desiredProperties/reportingInterval",
+    ]
+    .map(Pointer::parse);
+    let (mut rest, mut calls) = (ids.as_slice(), 0);
+    while !rest.is_empty() {
+        rest = &rest[client.batch(rest, &fields)..];
+        calls += 1;
+    }
+    assert!(calls <= 60, "{calls}");
+    assert_eq!(client.batch(&[], &fields), 0);
+}
+
+#[test]
 fn the_longest_id_and_the_longest_selector_fit_together() {
     let longest = format!("a:{}", "泵".repeat(254));
     let used = "/things?ids=&fields=".len() + encoded_length(&longest) + SELECTOR_BYTES_MAX;

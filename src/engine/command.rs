@@ -48,12 +48,26 @@ pub enum Metadata {
     Delete(Vec<Pointer>),
 }
 
+/// A condition, or why it is none: told only once there is something to ask it of, as in Ditto.
+pub type Condition = Result<Expr, Failure>;
+
+/// Whether a device is asked instead of the twin.
+#[derive(Clone, Debug, Default)]
+pub enum Live {
+    #[default]
+    Never,
+    Always,
+    /// Where the twin meets it. Reads only.
+    If(Condition),
+}
+
 /// What a request says beside its path and body.
 #[derive(Clone, Debug, Default)]
 pub struct Headers {
-    pub condition: Option<Expr>,
+    pub live: Live,
+    pub condition: Option<Condition>,
     /// Parts of a merge patch (relative to its place) and the condition under which they stay in it.
-    pub patch_conditions: Vec<(Pointer, Expr)>,
+    pub patch_conditions: Vec<(Pointer, Condition)>,
     pub preconditions: Preconditions,
     pub if_equal: IfEqual,
     pub metadata: Metadata,
@@ -92,6 +106,8 @@ pub struct Answer {
     /// Whether something was made that the request's own path names.
     pub created: bool,
     pub metadata: Option<Value>,
+    /// Whether the twin met the condition of [`Live::If`].
+    pub live_condition_matched: Option<bool>,
 }
 
 impl Answer {

@@ -34,6 +34,8 @@ pub struct Stats {
     pub unpublished: AtomicU64,
     /// Sockets and event streams that were one too many.
     pub turned_away: AtomicU64,
+    /// Connections that were one too many.
+    pub connections_turned_away: AtomicU64,
 }
 
 pub struct Core {

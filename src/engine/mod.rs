@@ -13,7 +13,9 @@ mod fields;
 #[cfg(test)]
 mod fuzz;
 mod history;
+
 mod http;
+mod length;
 mod live;
 mod place;
 mod policy;
@@ -148,8 +150,8 @@ async fn serve(
 ) -> Result<(), EngineError> {
     let router = http::router(Arc::clone(&server));
     let drained = stop.clone();
-    let serving = axum::serve(LenientListener::new(listener, Limits::default()), router)
-        .with_graceful_shutdown(stop.cancelled_owned());
+    let listener = LenientListener::new(listener, Limits::default(), Arc::clone(&server.core.counts));
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     let ended = tokio::select! {
         ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),
         () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

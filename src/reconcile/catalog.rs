@@ -41,6 +41,7 @@ pub struct PolicyCard {
 pub struct Catalog {
     twins: HashMap<Place, TwinCard>,
     policies: HashMap<Place, PolicyCard>,
+    going: BTreeSet<Place>,
     by_thing: HashMap<String, BTreeSet<Place>>,
     by_policy: HashMap<String, BTreeSet<Place>>,
     /// Policies by the id of a policy that they import.
@@ -64,6 +65,7 @@ impl Catalog {
         if self.twins.get(place) == card.as_ref() {
             return (twins, policies);
         }
+        self.going.remove(place);
         if let Some(old) = self.twins.remove(place) {
             twins.extend(old.thing_id.iter().flat_map(|id| take(&mut self.by_thing, id, place)));
             if let Some(named) = named(place, old.policy.as_ref()) {
@@ -85,6 +87,9 @@ impl Catalog {
             if let Some(named) = named(place, card.policy.as_ref()) {
                 policies.extend(self.policies_named(&named));
                 self.users.entry(named).or_default().insert(place.clone());
+            }
+            if card.claimant.deleting {
+                self.going.insert(place.clone());
             }
             self.twins.insert(place.clone(), card);
         }
@@ -182,6 +187,11 @@ impl Catalog {
         )
     }
 
+    /// All resources that claim a thing id.
+    pub fn claimants(&self, thing_id: &str) -> BTreeSet<Place> {
+        self.by_thing.get(thing_id).cloned().unwrap_or_default()
+    }
+
     /// Who holds a policy id, and the uids of all living resources that claim it.
     pub fn policy_claim(&self, identity: &Identity, policy_id: &str) -> (Claim, BTreeSet<String>) {
         let places = self.by_policy.get(policy_id).into_iter().flatten();
@@ -224,8 +234,8 @@ impl Catalog {
     }
 
     /// Twins that are going.
-    pub fn twins_going(&self) -> usize {
-        self.twins.values().filter(|card| card.claimant.deleting).count()
+    pub fn going(&self) -> &BTreeSet<Place> {
+        &self.going
     }
 
     /// The policy resources that a twin names, by name or by id.

@@ -75,6 +75,19 @@ fn users_are_counted_by_name_and_by_id() {
 }
 
 #[test]
+fn twins_that_are_going_are_known_until_they_went() {
+    let mut catalog = Catalog::default();
+    let mut card = twin("t", "1", "a:t", PolicyName::Resource("p".into()));
+    catalog.set_twin(&place("t"), Some(card.clone()));
+    assert!(catalog.going().is_empty());
+    card.claimant.deleting = true;
+    catalog.set_twin(&place("t"), Some(card));
+    assert_eq!(*catalog.going(), [place("t")].into());
+    catalog.set_twin(&place("t"), None);
+    assert!(catalog.going().is_empty());
+}
+
+#[test]
 fn f30_a_policy_wakes_those_that_import_it_and_those_it_imports() {
     let mut catalog = Catalog::default();
     let waiting = || Standing::NotReady("new".into());

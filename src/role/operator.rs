@@ -12,9 +12,11 @@ pub async fn run(operator: Operator) -> anyhow::Result<ExitCode> {
         telemetry::serve(operator.management_listen, telemetry.clone(), readiness.clone(), stop.clone())
             .await?;
     println!("operator: management http://{}", management.address);
-    let options = ControllerOptions::from(&operator);
+    let identity = format!("{}_{}", operator.host, uuid::Uuid::new_v4());
+    let options = ControllerOptions::new(&operator, identity);
     let client = controller::connect(operator.kubeconfig.as_deref()).await?;
     let ditto = super::ditto::client(&operator.ditto, "operator")?;
+    ditto.report_to(telemetry.clone());
     controller::run(client, ditto, options, (telemetry, readiness), stop.clone()).await?;
     stop.cancel();
     management.task.await?;

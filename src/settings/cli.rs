@@ -152,6 +152,27 @@ pub struct OperatorArgs {
     #[arg(long, env = "TWINOPS_BRIDGE_SUBJECT", value_name = "SUBJECT")]
     pub bridge_subject: Option<String>,
 
+    /// Deletions are held when more twins than this go within a minute, and more than --breaker-percent.
+    ///
+    /// They wait for the annotation `twinops.dev/confirm-deletion`. 0 holds none.
+    #[arg(long, env = "TWINOPS_BREAKER_TWINS", value_name = "NUMBER", default_value = "50")]
+    pub breaker_twins: String,
+
+    /// The share of all twins that may go within a minute, beside --breaker-twins. 0 holds none.
+    #[arg(long, env = "TWINOPS_BREAKER_PERCENT", value_name = "NUMBER", default_value = "20")]
+    pub breaker_percent: String,
+
+    /// The Kubernetes namespace of the Lease `twinops`, which decides who leads among several operators.
+    /// Unset: the one the operator runs in, or that of the kubeconfig's context.
+    ///
+    /// Operators that watch different namespaces need different ones.
+    #[arg(long, env = "TWINOPS_LEASE_NAMESPACE", value_name = "NAME")]
+    pub lease_namespace: Option<String>,
+
+    /// How long a leader that died still counts as alive; one that cannot renew stops after two thirds of it.
+    #[arg(long, env = "TWINOPS_LEASE_DURATION", value_name = "DURATION", default_value = "15s")]
+    pub lease_duration: String,
+
     /// A Kubernetes namespace to watch; may be given several times. Unset: all of them.
     #[arg(long = "watch-namespace", env = "TWINOPS_WATCH_NAMESPACE", value_name = "NAME")]
     #[arg(value_delimiter = ',')]

@@ -84,6 +84,16 @@ pub struct Operator {
     /// Patterns; `*` as the last character matches anything, `<namespace>` stands for the Kubernetes one.
     pub ditto_namespaces: Vec<String>,
     pub bridge_subject: Option<String>,
+    /// More twins than this must go within a minute for deletions to be held; 0: none ever is.
+    pub breaker_twins: usize,
+    /// As `breaker_twins`, of all twins.
+    pub breaker_percent: usize,
+    /// Unset: the one the process is at home in.
+    pub lease_namespace: Option<String>,
+    /// What this machine or pod is called.
+    pub host: String,
+    /// Whole seconds.
+    pub lease_duration: Duration,
     /// Empty: all of them.
     pub watch_namespaces: Vec<String>,
     pub ditto: Ditto,
@@ -231,6 +241,7 @@ fn operator(args: cli::OperatorArgs, around: &Surroundings, mistakes: &mut Mista
         ditto::readable("--kubeconfig", path, around, mistakes);
     }
     let bridge = args.bridge_subject.filter(|text| !text.is_empty());
+    let lease = args.lease_namespace.filter(|name| !name.is_empty());
     let names = args.watch_namespaces.iter().filter(|name| !name.is_empty());
     Operator {
         kubeconfig: args.kubeconfig,
@@ -243,6 +254,12 @@ fn operator(args: cli::OperatorArgs, around: &Surroundings, mistakes: &mut Mista
         ),
         bridge_subject: bridge
             .map(|text| mistakes.or("--bridge-subject", value::subject(&text), String::new())),
+        breaker_twins: mistakes.or("--breaker-twins", value::number(&args.breaker_twins, usize::MAX), 0),
+        breaker_percent: mistakes.or("--breaker-percent", value::number(&args.breaker_percent, 100), 0),
+        lease_namespace: lease
+            .map(|name| mistakes.or("--lease-namespace", value::kubernetes_namespace(&name), String::new())),
+        host: (around.variable)("HOSTNAME").unwrap_or_else(|| "twinops".to_owned()),
+        lease_duration: mistakes.or("--lease-duration", value::lease(&args.lease_duration), Duration::ZERO),
         watch_namespaces: names
             .map(|name| mistakes.or("--watch-namespace", value::kubernetes_namespace(name), String::new()))
             .collect(),

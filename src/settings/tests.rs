@@ -163,7 +163,8 @@ fn an_engine_that_can_be_reached_needs_a_way_to_log_in() {
 fn all_mistakes_are_named_at_once() {
     assert_mistakes(&[(
         "twinops operator --kubeconfig no-config --management-listen x --resync 0s --ditto-namespaces a/b \
-             --bridge-subject bridge --watch-namespace A --ditto-url x:/ --ditto-ws-url http://a \
+             --bridge-subject bridge --watch-namespace A --breaker-twins many --breaker-percent 101 \
+             --lease-namespace A --lease-duration 1500ms --ditto-url x:/ --ditto-ws-url http://a \
              --ditto-username a:b --ditto-timeout 10 --log-level loud",
         &[("DITTO_PASSWORD", "secret")],
         &[
@@ -172,6 +173,10 @@ fn all_mistakes_are_named_at_once() {
             "--resync: `0s` is no duration; write e.g. 500ms, 30s, 10m or 1h30m",
             "--ditto-namespaces: `a/b` matches no namespace; write e.g. com.example, com.example.* or <namespace>",
             "--bridge-subject: `bridge` is no subject; write e.g. nginx:ditto",
+            "--breaker-twins: `many` is no number; write e.g. 50, or 0 to switch it off",
+            "--breaker-percent: `101` is no number from 0 to 100; write e.g. 20, or 0 to switch it off",
+            "--lease-namespace: `A` is no Kubernetes namespace; write e.g. plant-7",
+            "--lease-duration: `1500ms` is no lease; write whole seconds, at most 1h, e.g. 15s",
             "--watch-namespace: `A` is no Kubernetes namespace; write e.g. plant-7",
             "--ditto-timeout: `10` is no duration; write e.g. 500ms, 30s, 10m or 1h30m",
             "--ditto-url: `x:/` does not start with http or https; write e.g. http://127.0.0.1:8080",
@@ -287,6 +292,8 @@ fn the_operator_has_the_defaults_of_its_help() {
     assert_eq!(operator.management_listen.to_string(), "0.0.0.0:9090");
     assert_eq!((operator.resync, operator.ditto.timeout), (Duration::from_mins(10), Duration::from_secs(10)));
     assert_eq!(operator.ditto_namespaces, ["*"]);
+    assert_eq!((operator.breaker_twins, operator.breaker_percent), (50, 20));
+    assert_eq!((operator.lease_namespace, operator.lease_duration), (None, Duration::from_secs(15)));
     assert_eq!(operator.watch_namespaces, ["x", "y", "z"]);
 }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The longest a setting may ask to wait: beyond a week it is a slip, not a wish.
 const DURATION_MAX: Duration = Duration::from_hours(7 * 24);
 
+/// The longest lease: whoever waits for the end of a longer one has forgotten it.
+const LEASE_MAX: Duration = Duration::from_hours(1);
+
 /// The longest name of an owner: it stands in the mark, whose room is small.
 const OWNER_LENGTH_MAX: usize = 64;
 
@@ -31,6 +34,25 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err(wrong()),
         _ if total > DURATION_MAX => Err(format!("`{text}` is more than seven days")),
         _ => Ok(total),
+    }
+}
+
+/// As [`duration`], in whole seconds: a Lease counts in them. Source: `coordination.k8s.io/v1`.
+pub fn lease(text: &str) -> Result<Duration, String> {
+    let read = duration(text)?;
+    if read.subsec_nanos() == 0 && read <= LEASE_MAX {
+        Ok(read)
+    } else {
+        Err(format!("`{text}` is no lease; write whole seconds, at most 1h, e.g. 15s"))
+    }
+}
+
+/// A whole number from 0 to `max`.
+pub fn number(text: &str, max: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number <= max => Ok(number),
+        _ if max == usize::MAX => Err(format!("`{text}` is no number; write e.g. 50, or 0 to switch it off")),
+        _ => Err(format!("`{text}` is no number from 0 to {max}; write e.g. 20, or 0 to switch it off")),
     }
 }
 
@@ -141,6 +163,26 @@ mod tests {
             duration("soon").unwrap_err(),
             "`soon` is no duration; write e.g. 500ms, 30s, 10m or 1h30m"
         );
+    }
+
+    #[test]
+    fn numbers_and_leases_are_whole() {
+        for (text, max, read) in [
+            ("0", 100, Some(0)),
+            ("100", 100, Some(100)),
+            ("101", 100, None),
+            ("50", usize::MAX, Some(50)),
+            ("-1", usize::MAX, None),
+            ("2.5", 100, None),
+            ("", 100, None),
+        ] {
+            assert_eq!(number(text, max).ok(), read, "{text}");
+        }
+        for (text, seconds) in
+            [("15s", Some(15)), ("1h", Some(3_600)), ("1500ms", None), ("61m", None), ("x", None)]
+        {
+            assert_eq!(lease(text).ok(), seconds.map(Duration::from_secs), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -19,20 +19,30 @@ use tokio_util::sync::CancellationToken;
 use super::super::context::{Context, Desk, Filling, Managed, PASSES_MAX, Shared, Shelf};
 use super::super::events::{Events, Publisher};
 use super::super::health::Health;
+use super::super::lead::Lead;
 use super::super::namespaces::Namespaces;
 use super::super::pass::reconcile;
+use super::super::resync::{Revisions, round};
 use super::super::watch::{Observer, steering};
-use super::super::{Breaker, CHECKS, ControllerOptions};
+use super::super::{CHECKS, ControllerOptions, LeaseOptions};
 use super::backend::OPERATOR;
 use super::cluster::{Change, Cluster, Key, Kind};
 use super::wire::{Arrived, Mailbox};
 use super::{NAMESPACE, OWNER, RESYNC};
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ditto::DittoClient;
-use crate::reconcile::{Catalog, Place};
+use crate::reconcile::{Breaker, Catalog, Place};
 use crate::telemetry::{Readiness, Telemetry};
 
 pub type Ran = Result<Action, Infallible>;
+
+#[allow(clippy::cast_possible_truncation)] // minutes
+const RESYNC_MS: u64 = RESYNC.as_millis() as u64;
+
+/// Where the resync of everything stands in the queue; no resource has such a name.
+fn everything() -> Key {
+    (Kind::Twin, "every thing".to_owned())
+}
 
 /// A pass that is under way.
 pub struct Pass {
@@ -62,6 +72,7 @@ pub struct Operator {
     /// When each resource is due, in milliseconds.
     pub queue: BTreeMap<Key, u64>,
     pub passes: Vec<Pass>,
+    revisions: Arc<tokio::sync::Mutex<Revisions>>,
     publisher: Publisher,
 }
 
@@ -78,6 +89,7 @@ impl Operator {
             bridge_subject: None,
             watch_namespaces: vec![],
             breaker: Breaker { twins: 2, percent: 50 },
+            lease: LeaseOptions { namespace: None, identity: "sim".to_owned(), duration: RESYNC },
         };
         let shared = Arc::new(Shared {
             namespaces: Namespaces::new(&options.ditto_namespaces),
@@ -87,6 +99,10 @@ impl Operator {
             subjects: RwLock::new(vec![OPERATOR.to_owned()]),
             ask_subjects: Notify::new(),
             ready: Mutex::default(),
+            deletions: Mutex::default(),
+            lead: Lead::default(),
+            resync_now: Notify::new(),
+            heard: Mutex::default(),
             stop: CancellationToken::new(),
             client: mailbox.cluster(),
             health: Health::new(Readiness::new(CHECKS)),
@@ -99,13 +115,16 @@ impl Operator {
         });
         // The watch over namespaces: none carries an annotation.
         shared.filling.one_more();
+        // It leads, and where it should not any more, it is the last to know.
+        shared.lead.set(Instant::now().checked_add(Duration::from_hours(24)));
         let mut operator = Self {
             life: Life::Leads,
             policies: Feed::new(&shared, policy_shelves),
             twins: Feed::new(&shared, twin_shelves),
             context: Arc::new(Context { ditto, shared }),
-            queue: BTreeMap::new(),
+            queue: BTreeMap::from([(everything(), now + RESYNC_MS)]),
             passes: vec![],
+            revisions: Arc::default(),
             publisher,
         };
         operator.list(Kind::Policy, cluster, entries, now);
@@ -173,6 +192,15 @@ impl Operator {
     /// Begins a pass, as far as the store still has the resource.
     pub fn begin(&mut self, key: &Key) {
         self.queue.remove(key);
+        if *key == everything() {
+            let (context, revisions) = (Arc::clone(&self.context), Arc::clone(&self.revisions));
+            let resync = async move {
+                let ended = round(&context, &mut *revisions.lock().await).await;
+                Ok(Action::requeue(if ended.is_ok() { RESYNC } else { Duration::from_secs(1) }))
+            };
+            self.passes.push(Pass { key: key.clone(), future: resync.boxed(), waiting: None });
+            return;
+        }
         let place: Place = (NAMESPACE.to_owned(), key.1.clone());
         let future = match key.0 {
             Kind::Policy => begin::<TwinPolicy>(&self.context, &place),

@@ -131,7 +131,7 @@ impl World {
         let (passes, said) = &self.quiet;
         let mut noise: Vec<String> = said.iter().map(|said| format!("I7: not quiet: {said}")).collect();
         // The slowest to hope looks every two minutes, and everybody once in a resync.
-        let most = self.cluster.objects().len() * 6;
+        let most = self.cluster.objects().len() * 6 + 2;
         if *passes > most {
             noise.push(format!("I6: {passes} passes, although at most {most} were due"));
         }

@@ -7,6 +7,7 @@ use super::line::{Line, Verdict, count};
 use super::run::{Runner, patience};
 use super::{DEFAULT_NAMESPACE, Snapshot};
 use crate::ports::{Policies, Refused, Search, Things};
+use crate::reconcile::Breaker;
 use crate::twin::id::{PolicyId, ThingId};
 use crate::twin::mark::{Mark, Origin};
 use crate::twin::policy::mark_of;
@@ -15,9 +16,6 @@ use crate::twin::rql_text;
 
 /// Things on one page of the search.
 const PAGE: u32 = 200;
-/// More than this many at once, and more than [`HELD_ABOVE_PERCENT`] of what is there, wait for `--yes`.
-pub const HELD_ABOVE: usize = 50;
-pub const HELD_ABOVE_PERCENT: usize = 20;
 
 /// Left over from earlier runs.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +38,7 @@ impl Leftovers {
 
 /// Whether so much goes at once that somebody must say yes.
 pub fn is_unusual(going: usize, of_all: usize) -> bool {
-    going > HELD_ABOVE && going * 100 > of_all * HELD_ABOVE_PERCENT
+    Breaker::USUAL.trips(going, of_all)
 }
 
 impl<D: Things + Policies> Runner<D> {

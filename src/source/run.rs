@@ -8,9 +8,11 @@ use tokio::time::Instant;
 
 use super::line::{Line, Verdict};
 use super::{DEFAULT_NAMESPACE, Declared, Gone, Snapshot};
+use crate::api::annotation::is_paused;
 use crate::api::{DigitalTwin, TwinPolicy};
 use crate::ports::{Policies, Things};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Report, Standing, TwinCard};
+use crate::twin::adopt::Watched;
 use crate::twin::claim::{Claim, Claimant};
 use crate::twin::desired::Identity;
 use crate::twin::facts::{Going, Imports, Known, KnownPolicy, PolicyFact, PolicyFacts, TwinFacts};
@@ -104,6 +106,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known { origin: Some(mark.origin), ..Known::default() },
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
         };
@@ -126,6 +130,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living: BTreeSet::new(),
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             imports: Imports::default(),
@@ -200,6 +205,8 @@ impl<D: Things + Policies> Runner<D> {
             known: Known::default(),
             takeover: None,
             living,
+            watched: Watched::All,
+            originator: None,
             subjects: self.subjects.clone(),
             folder: true,
             identity: Identity { generation: 0, ..identity },
@@ -237,6 +244,7 @@ impl<D: Things + Policies> Runner<D> {
             known: KnownPolicy::default(),
             takeover: None,
             living,
+            watched: Watched::All,
             subjects: self.subjects.clone(),
             bridge: None,
             used_by: catalog.used_by(&place),
@@ -340,10 +348,6 @@ fn claimant(identity: &Identity, at: &super::Place) -> Claimant {
         since: format!("{:08}/{}/{:08}", at.root, at.file.display(), at.document),
         deleting: false,
     }
-}
-
-fn is_paused(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> bool {
-    meta.annotations.as_ref().and_then(|a| a.get("twinops.dev/paused")).is_some_and(|paused| paused == "true")
 }
 
 /// `(namespace, name)`, as lines and catalog name a resource.

@@ -29,6 +29,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// given up after ten seconds.
 const PASS_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 
+/// Buckets of what is waited for in seconds, from a pass to an outage.
+const WAIT_SECONDS: [f64; 9] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0, 600.0];
+
 /// How a pass over one resource ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pass {
@@ -58,6 +61,18 @@ struct What {
     what: &'static str,
 }
 
+/// How something ended, of one kind of resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindResult {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
@@ -77,6 +92,14 @@ pub struct Telemetry {
     twins: Family<State, Gauge<u64, AtomicU64>>,
     dropped: Family<What, Counter>,
     events: Family<Reason, Counter>,
+    drift: Family<KindResult, Counter>,
+    time_to_ready: Family<Kind, Histogram>,
+    resyncs: Family<Outcome, Counter>,
+    resync_duration: Histogram,
+    changes: Family<Outcome, Counter>,
+    change_delay: Histogram,
+    listening: Gauge,
+    leader: Gauge,
 }
 
 impl Default for Telemetry {
@@ -88,36 +111,51 @@ impl Default for Telemetry {
 impl Telemetry {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("twinops");
-        let pass_duration: Family<Kind, Histogram> =
-            Family::new_with_constructor(|| Histogram::new(PASS_SECONDS));
         let telemetry = Self {
+            registry: Arc::default(),
             passes: Family::default(),
-            pass_duration: pass_duration.clone(),
+            pass_duration: Family::new_with_constructor(|| Histogram::new(PASS_SECONDS)),
             ditto_calls: Family::default(),
             queue_depth: Family::default(),
             twins: Family::default(),
             dropped: Family::default(),
             events: Family::default(),
-            registry: Arc::default(),
+            drift: Family::default(),
+            time_to_ready: Family::new_with_constructor(|| Histogram::new(WAIT_SECONDS)),
+            resyncs: Family::default(),
+            resync_duration: Histogram::new(WAIT_SECONDS),
+            changes: Family::default(),
+            change_delay: Histogram::new(WAIT_SECONDS),
+            listening: Gauge::default(),
+            leader: Gauge::default(),
         };
-        registry.register("build", "This program", Info::new([("version", VERSION)]));
-        registry.register("passes", "Passes over a resource, by how they ended", telemetry.passes.clone());
-        let help = "Time from the start of a pass to its report";
-        registry.register_with_unit("pass_duration", help, Unit::Seconds, pass_duration);
-        registry.register(
-            "ditto_calls",
-            "Calls to Ditto, by what came of them",
-            telemetry.ditto_calls.clone(),
-        );
-        registry.register("queue_depth", "Resources waiting for a pass", telemetry.queue_depth.clone());
-        registry.register("twins", "Twins, by whether they are Ready", telemetry.twins.clone());
-        registry.register(
-            "dropped",
-            "What was let go because a limit was reached",
-            telemetry.dropped.clone(),
-        );
-        registry.register("events", "Verdicts that were announced, by reason", telemetry.events.clone());
+        telemetry.register(&mut registry);
         Self { registry: Arc::new(registry), ..telemetry }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("build", "This program", Info::new([("version", VERSION)]));
+        registry.register("passes", "Passes over a resource, by how they ended", self.passes.clone());
+        let help = "Time from the start of a pass to its report";
+        registry.register_with_unit("pass_duration", help, Unit::Seconds, self.pass_duration.clone());
+        registry.register("ditto_calls", "Calls to Ditto, by what came of them", self.ditto_calls.clone());
+        registry.register("queue_depth", "Resources waiting for a pass", self.queue_depth.clone());
+        registry.register("twins", "Twins, by whether they are Ready", self.twins.clone());
+        let help = "What was let go because a limit was reached";
+        registry.register("dropped", help, self.dropped.clone());
+        registry.register("events", "Verdicts that were announced, by reason", self.events.clone());
+        registry.register("drift", "Resources found to differ from what is declared", self.drift.clone());
+        let help = "Time from when a new resource was first seen until it was Ready";
+        registry.register_with_unit("time_to_ready", help, Unit::Seconds, self.time_to_ready.clone());
+        registry.register("resyncs", "Resyncs, by how they ended", self.resyncs.clone());
+        let help = "Time that a resync took";
+        registry.register_with_unit("resync_duration", help, Unit::Seconds, self.resync_duration.clone());
+        registry.register("changes", "Changes in Ditto that were heard of", self.changes.clone());
+        let help = "Time from when a change was heard of until a pass had looked";
+        registry.register_with_unit("change_delay", help, Unit::Seconds, self.change_delay.clone());
+        let help = "Whether the stream of changes is open";
+        registry.register("listening", help, self.listening.clone());
+        registry.register("leader", "Whether this operator leads", self.leader.clone());
     }
 
     /// A pass over a resource of this kind has ended.
@@ -150,6 +188,42 @@ impl Telemetry {
     /// A verdict changed and was announced.
     pub fn event(&self, reason: &'static str) {
         self.events.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A resource differed from what is declared.
+    pub fn drift(&self, kind: &'static str, result: &'static str) {
+        self.drift.get_or_create(&KindResult { kind, result }).inc();
+    }
+
+    /// A new resource became Ready.
+    pub fn time_to_ready(&self, kind: &'static str, took: Duration) {
+        self.time_to_ready.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// A resync has ended.
+    pub fn resync(&self, result: &'static str, took: Duration) {
+        self.resyncs.get_or_create(&Outcome { result }).inc();
+        self.resync_duration.observe(took.as_secs_f64());
+    }
+
+    /// Somebody else changed something in Ditto.
+    pub fn change(&self, result: &'static str) {
+        self.changes.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// A pass has looked at what changed.
+    pub fn change_seen(&self, after: Duration) {
+        self.change_delay.observe(after.as_secs_f64());
+    }
+
+    /// Whether the stream of changes is open.
+    pub fn listens(&self, is_open: bool) {
+        self.listening.set(i64::from(is_open));
+    }
+
+    /// Whether this process leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// All metrics as `OpenMetrics` 1.0 text.

@@ -90,6 +90,19 @@ async fn metrics_have_the_names_that_dashboards_rely_on() {
     telemetry.twins(20, 1);
     telemetry.dropped("log_lines");
     telemetry.event("NotAdoptable");
+    telemetry.drift("DigitalTwin", "repaired");
+    telemetry.time_to_ready("DigitalTwin", Duration::from_millis(8));
+    telemetry.resync("whole", Duration::from_millis(200));
+    telemetry.change("of_twins");
+    telemetry.change_seen(Duration::from_millis(5));
+    telemetry.listens(true);
+    telemetry.leads(true);
+    let dashboard = include_str!("../../manifests/grafana-dashboard.json");
+    let known = telemetry.text().unwrap();
+    for name in names_in(dashboard) {
+        let is_known = known.lines().any(|line| line.split(['{', ' ']).next() == Some(&name));
+        assert!(is_known, "the dashboard asks for {name}, which is not in\n{known}");
+    }
     let server =
         serve(ANY_PORT.into(), telemetry, Readiness::new([]), CancellationToken::new()).await.unwrap();
     let (status, head, body) = get(server.address, "/metrics").await;
@@ -106,10 +119,30 @@ async fn metrics_have_the_names_that_dashboards_rely_on() {
         r#"twinops_twins{state="not_ready"} 1"#,
         r#"twinops_dropped_total{what="log_lines"} 1"#,
         r#"twinops_events_total{reason="NotAdoptable"} 1"#,
+        r#"twinops_drift_total{kind="DigitalTwin",result="repaired"} 1"#,
+        r#"twinops_time_to_ready_seconds_count{kind="DigitalTwin"} 1"#,
+        r#"twinops_resyncs_total{result="whole"} 1"#,
+        "twinops_resync_duration_seconds_count 1",
+        r#"twinops_changes_total{result="of_twins"} 1"#,
+        "twinops_change_delay_seconds_count 1",
+        "twinops_listening 1",
+        "twinops_leader 1",
         "# EOF",
     ] {
         assert!(body.lines().any(|found| found == line), "{line} is missing in\n{body}");
     }
+}
+
+/// Every metric of ours that a text names.
+fn names_in(text: &str) -> Vec<String> {
+    let starts = text.match_indices("twinops_").map(|(at, _)| &text[at..]);
+    let names = starts
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names.dedup();
+    assert!(names.len() > 10, "{names:?}");
+    names
 }
 
 /// A place to write to that a test can read.

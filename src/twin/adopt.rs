@@ -8,6 +8,23 @@ use super::mark::{Mark, Origin};
 use super::reason::{Held, Reason};
 use super::rql_text;
 
+/// The Kubernetes namespaces whose resources are known. In any other a resource may live unseen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Watched {
+    #[default]
+    All,
+    Only(BTreeSet<String>),
+}
+
+impl Watched {
+    fn shows(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(namespaces) => namespaces.contains(namespace),
+        }
+    }
+}
+
 /// What the judgement rests on.
 #[expect(clippy::struct_excessive_bools, reason = "four independent facts, each a column of the table")]
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +42,7 @@ pub struct Case<'a> {
     pub takeover: Option<i64>,
     /// Uids of all living resources that claim this id.
     pub living: &'a BTreeSet<String>,
+    pub watched: &'a Watched,
     /// Folders count generations in the mark itself: they are never behind it.
     pub folder: bool,
 }
@@ -130,10 +148,22 @@ fn judge_foreign(case: &Case<'_>, who: &str, uid: Option<String>) -> Result<Ours
     }
 }
 
-/// Same owner, other namespace or name: ours when that resource is gone.
+/// Same owner, other namespace or name: ours when that resource is gone. One that nobody here can look
+/// for is treated like another owner's.
 fn judge_moved(case: &Case<'_>, mark: Mark) -> Result<Ours, Held> {
     if case.living.contains(&mark.uid) {
         return Err(Held::new(Reason::ResourceConflict, format!("managed by {}", mark.place())));
+    }
+    if !case.watched.shows(&mark.namespace) {
+        if case.adoption == Adoption::Always && !case.known_ours {
+            return Ok(Ours { origin: Origin::Adopted, fence: rql_text::marked(&mark.uid), mark: None });
+        }
+        let message = format!(
+            "managed by {}, in a namespace that this operator does not watch; if that resource is gone, set \
+             spec.management.adoption: Always",
+            mark.place()
+        );
+        return Err(Held::new(Reason::ResourceConflict, message));
     }
     Ok(Ours { origin: mark.origin, fence: rql_text::marked(&mark.uid), mark: Some(mark) })
 }

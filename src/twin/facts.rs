@@ -1,6 +1,7 @@
 //! All that a pass knows before its first call.
 use std::collections::BTreeSet;
 
+use super::adopt::Watched;
 use super::claim::Claim;
 use super::desired::{Desired, DesiredPolicy, Identity};
 use super::id::{PolicyId, ThingId};
@@ -59,6 +60,10 @@ pub struct TwinFacts {
     pub takeover: Option<i64>,
     /// Uids of all living resources that claim this id.
     pub living: BTreeSet<String>,
+    /// Where resources would have been seen, had they been there.
+    pub watched: Watched,
+    /// The subject that last changed the thing, as far as a change event named one.
+    pub originator: Option<String>,
     /// The subjects Ditto sees in our credentials.
     pub subjects: Vec<String>,
     /// Folders: no status, so base and generation ride in the mark.
@@ -101,6 +106,8 @@ pub struct PolicyFacts {
     pub known: KnownPolicy,
     pub takeover: Option<i64>,
     pub living: BTreeSet<String>,
+    /// Where resources would have been seen, had they been there.
+    pub watched: Watched,
     /// The operator's own subjects, the default one first.
     pub subjects: Vec<String>,
     /// The bridge's subject, when it has one of its own.

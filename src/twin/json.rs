@@ -166,10 +166,32 @@ pub fn leaves(value: &Value) -> Vec<(Pointer, &Value)> {
     found
 }
 
+/// How long the pointers of all [`leaves`] are together, in bytes, without making them: a long name is
+/// counted once for each leaf below it.
+pub fn pointer_bytes(value: &Value) -> usize {
+    fn walk(above: usize, value: &Value) -> usize {
+        match value {
+            Value::Object(members) if !members.is_empty() => members
+                .iter()
+                .map(|(key, value)| walk(above + "/".len() + key.len(), value))
+                .fold(0, usize::saturating_add),
+            _ => above,
+        }
+    }
+    walk(0, value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn pointers_are_measured_without_making_them() {
+        let document = json!({"a": {"long": {"x": 1, "y": {}}, "z": [{"not": "counted"}]}});
+        let made: usize = leaves(&document).iter().map(|(path, _)| path.to_string().len()).sum();
+        assert_eq!(pointer_bytes(&document), made);
+    }
 
     #[test]
     fn pointers_read_back_as_written() {

@@ -12,7 +12,7 @@ use super::json::Pointer;
 
 /// The whole mark as header JSON, in bytes. The rest of Ditto's 5,120 bytes of headers is for guards.
 pub const MARK_BYTES_MAX: usize = 3_072;
-/// The base inside the mark, in bytes: beyond it `base` is left out and nothing is ever removed.
+/// The base inside the mark, in bytes: beyond it parts are forgotten, see [`Base::within`].
 pub const BASE_BYTES_MAX: usize = 1_536;
 /// What a twin tells the bridge, in bytes.
 pub const TELEMETRY_BYTES_MAX: usize = 2_048;
@@ -46,7 +46,50 @@ impl Origin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Base {
     pub enforced: BTreeSet<Pointer>,
+    /// The root among them stands for every seed there is: too many to be told apart.
     pub seeded: BTreeSet<Pointer>,
+}
+
+impl Base {
+    pub fn decided(&self, seed: &Pointer) -> bool {
+        self.seeded.contains(seed) || self.seeds_are_forgotten()
+    }
+
+    pub fn seeds_are_forgotten(&self) -> bool {
+        self.seeded.contains(&Pointer::root())
+    }
+
+    /// As much of it as `fits`. Enforced paths are forgotten first: then nothing is removed, which a
+    /// user sees and repairs. Then the seeds, and all count as decided: written again, one would
+    /// overwrite that a device took it away.
+    #[must_use]
+    pub fn within(self, fits: impl Fn(&Self) -> bool) -> Self {
+        let all_seeds = || BTreeSet::from([Pointer::root()]);
+        if fits(&self) {
+            return self;
+        }
+        let without_paths = Self { enforced: BTreeSet::new(), seeded: self.seeded };
+        if fits(&without_paths) {
+            return without_paths;
+        }
+        let without_seeds = Self { enforced: self.enforced, seeded: all_seeds() };
+        if fits(&without_seeds) {
+            return without_seeds;
+        }
+        Self { enforced: BTreeSet::new(), seeded: all_seeds() }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({"e": fold(&self.enforced), "s": fold(&self.seeded)})
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let paths = |key: &str| {
+            let texts: Option<Vec<&str>> = value.get(key)?.as_array()?.iter().map(Value::as_str).collect();
+            unfold(texts?)
+        };
+        Some(Self { enforced: paths("e")?, seeded: paths("s")? })
+    }
 }
 
 /// The note itself.
@@ -95,7 +138,7 @@ impl Mark {
             mark["telemetry"] = telemetry.clone();
         }
         if let Some(base) = &self.base {
-            mark["base"] = json!({"e": fold(&base.enforced), "s": fold(&base.seeded)});
+            mark["base"] = base.to_json();
         }
         if let Some(labels) = &self.labels {
             mark["labels"] = json!(labels);
@@ -115,50 +158,57 @@ impl Mark {
             origin: Origin::parse(value.get("origin")?.as_str()?)?,
             hash: text("hash")?,
             telemetry: value.get("telemetry").cloned(),
-            base: value.get("base").and_then(|base| {
-                Some(Base { enforced: unfold(base.get("e")?)?, seeded: unfold(base.get("s")?)? })
-            }),
+            base: value.get("base").and_then(Base::from_json),
             labels: value.get("labels").and_then(|labels| {
                 labels.as_array()?.iter().map(|l| l.as_str().map(str::to_owned)).collect()
             }),
         })
     }
 
-    /// Puts `base` in if it fits. Returns whether it did.
-    pub fn carry(&mut self, base: Base) -> bool {
-        self.base = Some(base);
-        let whole = ascii(&self.to_json()).len();
-        let alone = ascii(&self.to_json()["base"]).len();
-        let fits = alone <= BASE_BYTES_MAX && whole <= MARK_BYTES_MAX;
-        if !fits {
-            self.base = None;
-        }
-        fits
+    /// Puts in what fits of `base`.
+    pub fn carry(&mut self, base: Base) {
+        let alone = ascii(&self.to_json()).len();
+        let room = BASE_BYTES_MAX.min(MARK_BYTES_MAX.saturating_sub(alone + "\"base\":,".len()));
+        self.base = Some(base.within(|base| ascii(&base.to_json()).len() <= room));
     }
 }
 
-/// Front coding: each path as the number of leading segments it shares with the one before, then the rest.
-fn fold(paths: &BTreeSet<Pointer>) -> Vec<String> {
-    let mut before: &[String] = &[];
+/// Front coding: each path as the number of leading characters it shares with the one before, a colon, and
+/// the rest. One that shares nothing is written as it is, so a list of plain paths reads back too.
+///
+/// Each name of a document stands there at most once, so the list is never much longer than the document.
+pub fn fold(paths: &BTreeSet<Pointer>) -> Vec<String> {
+    // The slash that all begin with is not worth a number.
+    const WORTH_IT: usize = 2;
+    let mut before = String::new();
     let mut folded = Vec::with_capacity(paths.len());
-    for path in paths {
-        let shared = before.iter().zip(path.segments()).take_while(|(a, b)| a == b).count();
-        let rest = Pointer::of(path.segments()[shared..].iter().cloned());
-        folded.push(format!("{shared}{rest}"));
-        before = path.segments();
+    for path in paths.iter().map(ToString::to_string) {
+        let alike = before.chars().zip(path.chars()).take_while(|(a, b)| a == b);
+        let (shared, bytes) =
+            alike.fold((0, 0), |(shared, bytes), (c, _)| (shared + 1, bytes + c.len_utf8()));
+        folded.push(if shared < WORTH_IT { path.clone() } else { format!("{shared}:{}", &path[bytes..]) });
+        before = path;
     }
     folded
 }
 
-fn unfold(folded: &Value) -> Option<BTreeSet<Pointer>> {
-    let mut before = Pointer::root();
+/// What [`fold`] made. `None` when it is damaged.
+pub fn unfold<'t>(folded: impl IntoIterator<Item = &'t str>) -> Option<BTreeSet<Pointer>> {
+    let mut before = String::new();
     let mut paths = BTreeSet::new();
-    for entry in folded.as_array()? {
-        let entry = entry.as_str()?;
-        let (shared, rest) = entry.split_at(entry.find('/')?);
-        let kept = before.segments().get(..shared.parse::<usize>().ok()?)?;
-        before = Pointer::of(kept.iter().cloned()).join(&Pointer::parse(rest));
-        paths.insert(before.clone());
+    for entry in folded {
+        before = if entry.starts_with('/') {
+            entry.to_owned()
+        } else {
+            let (shared, rest) = entry.split_once(':')?;
+            let shared = shared.parse::<usize>().ok().filter(|shared| *shared > 0)?;
+            let bytes = before.char_indices().nth(shared).map_or(before.len(), |(at, _)| at);
+            format!("{}{rest}", &before[..bytes])
+        };
+        if !before.starts_with('/') {
+            return None;
+        }
+        paths.insert(Pointer::parse(&before));
     }
     Some(paths)
 }
@@ -207,22 +257,52 @@ mod tests {
             enforced: paths(&["/attributes/a", "/attributes/b/c", "/attributes/b/d", "/definition"]),
             seeded: paths(&["/features/f/properties/x~1y"]),
         };
-        assert!(whole.carry(base));
+        whole.carry(base.clone());
+        assert_eq!(whole.base, Some(base));
         assert_eq!(Mark::from_json(&whole.to_json()), Some(whole));
     }
 
     #[test]
     fn prefixes_are_written_once() {
         let folded = fold(&paths(&["/attributes/b/c", "/attributes/b/d", "/attributes/e"]));
-        assert_eq!(folded, ["0/attributes/b/c", "2/d", "1/e"]);
+        assert_eq!(folded, ["/attributes/b/c", "14:d", "12:e"]);
+        assert_eq!(unfold(folded.iter().map(String::as_str)).map(|paths| paths.len()), Some(3));
+        let plain = ["/attributes/b/c", "/attributes/b/d", "/attributes/e"];
+        assert_eq!(unfold(plain), Some(paths(&["/attributes/b/c", "/attributes/b/d", "/attributes/e"])));
     }
 
     #[test]
-    fn a_base_too_long_is_left_out() {
+    fn paths_are_forgotten_before_seeds_and_forgotten_seeds_are_all_decided() {
+        let long = |count: usize| -> BTreeSet<Pointer> {
+            (0..count).map(|i| Pointer::parse(&format!("/attributes/{i}-some-long-name"))).collect()
+        };
+        let rows = [
+            ("all fits", 20, 20, 20, Ok(20)),
+            ("seeds before paths", 200, 20, 0, Ok(20)),
+            ("the seeds alone are too many", 20, 200, 20, Err("/attributes/any")),
+            ("each alone is too many", 200, 200, 0, Err("/attributes/any")),
+        ];
+        for (name, enforced, seeded, kept, seeds) in rows {
+            let mut mark = mark();
+            mark.carry(Base { enforced: long(enforced), seeded: long(seeded) });
+            let carried = Mark::from_json(&mark.to_json()).and_then(|mark| mark.base).unwrap();
+            assert_eq!(carried.enforced.len(), kept, "{name}");
+            match seeds {
+                Ok(seeds) => assert_eq!(carried.seeded.len(), seeds, "{name}"),
+                Err(any) => assert!(carried.decided(&Pointer::parse(any)), "{name}"),
+            }
+            assert!(ascii(&mark.to_json()["base"]).len() <= BASE_BYTES_MAX, "{name}");
+        }
+    }
+
+    #[test]
+    fn telemetry_leaves_the_base_what_the_mark_has_left() {
         let mut mark = mark();
-        let long = (0..200).map(|i| Pointer::parse(&format!("/attributes/some-long-name-{i}"))).collect();
-        assert!(!mark.carry(Base { enforced: long, seeded: BTreeSet::new() }));
-        assert_eq!(mark.base, None);
+        mark.telemetry = Some(json!({"mapping": "x".repeat(TELEMETRY_BYTES_MAX - 16)}));
+        let long = (0..60).map(|i| Pointer::parse(&format!("/attributes/{i}-some-long-name"))).collect();
+        mark.carry(Base { enforced: long, seeded: paths(&["/features/f/properties/v"]) });
+        assert!(ascii(&mark.to_json()).len() <= MARK_BYTES_MAX);
+        assert_eq!(mark.base.map(|base| (base.enforced.len(), base.seeded.len())), Some((0, 1)));
     }
 
     #[test]
@@ -231,7 +311,7 @@ mod tests {
             assert_eq!(Mark::from_json(&serde_json::from_str(text).unwrap()), None, "{text}");
         }
         let mut bad = mark().to_json();
-        bad["base"] = json!({"e": ["9/x"], "s": []});
+        bad["base"] = json!({"e": ["9:x"], "s": []});
         assert_eq!(Mark::from_json(&bad).and_then(|m| m.base), None, "a damaged base is no base");
     }
 

@@ -110,6 +110,11 @@ pub fn changes(
     changes
 }
 
+/// Whether everything that is enforced stands there already.
+pub fn is_satisfied(declared: &Declared, document: &Value) -> bool {
+    declared.enforced.iter().all(|(path, wanted)| holds(path.get(document), wanted))
+}
+
 /// An empty object is satisfied by any object: whoever declares a container does not own what is in it.
 fn holds(found: Option<&Value>, wanted: &Value) -> bool {
     match (found, wanted) {
@@ -122,10 +127,13 @@ fn holds(found: Option<&Value>, wanted: &Value) -> bool {
 /// Paths we wrote before that are no longer declared. Leaves only, because a device may write beside;
 /// and only what the observation shows, because a `null` under an absent feature creates the feature.
 fn removals(desired: &Desired, declared: &Declared, base: Option<&Base>, document: &Value) -> Vec<Pointer> {
+    let kept: BTreeSet<&Pointer> =
+        declared.enforced.iter().chain(&declared.seeds).map(|(path, _)| path).collect();
     let still_declared = |path: &Pointer| {
-        declared.enforced.iter().chain(&declared.seeds).any(|(kept, value)| {
-            path.covers(kept) || (kept.covers(path) && !value.as_object().is_some_and(Map::is_empty))
-        })
+        kept.contains(path)
+            || declared.enforced.iter().chain(&declared.seeds).any(|(kept, value)| {
+                path.covers(kept) || (kept.covers(path) && !value.as_object().is_some_and(Map::is_empty))
+            })
     };
     base.into_iter()
         .flat_map(|base| &base.enforced)
@@ -139,7 +147,13 @@ fn removals(desired: &Desired, declared: &Declared, base: Option<&Base>, documen
 }
 
 fn decided(base: Option<&Base>, path: &Pointer) -> bool {
-    base.is_some_and(|base| base.seeded.contains(path))
+    base.is_some_and(|base| base.decided(path))
+}
+
+/// Ditto's `exists` knows no `attributes` or `features` alone, so nothing can guard these two; and empty
+/// they say nothing that a device could miss.
+fn is_unguarded(path: &Pointer) -> bool {
+    matches!(path.segments(), [root] if root == "attributes" || root == "features")
 }
 
 /// Adds the seeds that are still open, each under a guard at the highest missing node that holds
@@ -153,7 +167,7 @@ fn seed(
 ) {
     let mut spent = "{}".len();
     for (path, value) in &declared.seeds {
-        if decided(base, path) || taken(document, path) {
+        if decided(base, path) || taken(document, path) || is_unguarded(path) {
             changes.base.seeded.insert(path.clone());
             continue;
         }
@@ -196,7 +210,7 @@ fn taken(document: &Value, path: &Pointer) -> bool {
     true
 }
 
-/// Ditto's `exists` knows no `attributes` or `features` alone, so a guard has at least two segments.
+/// The highest place that may carry the guard of `path`; see [`is_unguarded`] for why it is not the root's child.
 fn guarded_node(declared: &Declared, document: &Value, path: &Pointer) -> Pointer {
     const SHALLOWEST: usize = 2;
     let segments = path.segments();

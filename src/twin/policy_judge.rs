@@ -39,6 +39,7 @@ impl PolicyPass {
             known_ours: is_known && was_marked,
             takeover: self.facts.takeover,
             living: &self.facts.living,
+            watched: &self.facts.watched,
             folder: self.facts.folder,
         })
     }

@@ -7,6 +7,7 @@ use super::desired::{Access, Deletion};
 use super::facts::Going;
 use super::json::Pointer;
 use super::mark::{Mark, Origin};
+use super::pass::LOOKS_MAX;
 use super::policy::{self, BRIDGE_LABEL, LABEL};
 use super::policy_pass::PolicyPass;
 use super::reason::{Again, Held, Reason};
@@ -19,8 +20,6 @@ const ASK_AGAIN_MS: u64 = 2_000;
 const ASK_AGAIN_MAX: u32 = 15;
 /// Why a folder keeps its hands off a policy without a mark.
 const NOTHING_TELLS: &str = "with spec.access: Declared it carries no mark, and a folder remembers nothing else that would say it is ours";
-/// How often a policy that changes under our hands is looked at before the next pass takes over.
-const LOOKS_MAX: u32 = 4;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Leaving {

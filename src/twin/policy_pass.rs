@@ -8,6 +8,7 @@ use super::claim::Claim;
 use super::desired::{Access, Adoption, DesiredPolicy, Drift};
 use super::facts::{PolicyFact, PolicyFacts};
 use super::mark::{Mark, Origin, ascii};
+use super::pass::LOOKS_MAX;
 use super::policy::{self, Injected, LABEL};
 use super::policy_leave::Leaving;
 use super::policy_rights::{missing_entry, shut_out};
@@ -16,8 +17,6 @@ use super::reason::{Drifted, Held, Note, Outcome, Reason};
 use super::request::{Answer, Next, Request};
 use super::said::Refused;
 
-/// How often one pass looks at the same policy before it leaves the rest to the next.
-const LOOKS_MAX: u32 = 4;
 const NO_ID: &str = "spec.policyId is not an id";
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,16 +61,19 @@ impl PolicyPass {
             effective_hash: None,
             created: false,
         };
-        let pass = Self { facts, state: State::Looking, looks: 0, outcome, extras };
+        let mut pass = Self { facts, state: State::Looking, looks: 0, outcome, extras };
         if let Some(going) = pass.facts.going.clone() {
             return pass.leave(&going);
         }
         if pass.facts.paused {
-            let mut pass = pass;
             pass.outcome.paused = true;
             return pass.done();
         }
-        match pass.obstacle().or_else(|| pass.unready_import()) {
+        let obstacle = pass.obstacle().or_else(|| pass.unready_import());
+        let mut imports = pass.facts.imports.named.iter();
+        pass.outcome.resolved =
+            obstacle.is_none() && imports.all(|(_, fact)| matches!(fact, PolicyFact::Managed(_)));
+        match obstacle {
             Some((references, held)) => pass.stop_for(references, held),
             None if pass.facts.has_finalizer => pass.look(),
             None => pass.ask(State::Finalizing, Request::AddFinalizer),
@@ -140,6 +142,11 @@ impl PolicyPass {
                 self.outcome.writes += 1;
                 self.outcome.revision = Some(revision);
                 self.outcome.synced = Ok(Reason::Applied);
+                self.outcome.observed = true;
+                let is_enforced = self.facts.desired.as_ref().is_ok_and(|d| d.drift == Drift::Enforce);
+                if let Some(drift) = &mut self.outcome.drift {
+                    drift.repaired = is_enforced;
+                }
                 self.extras.created = expect == Expect::Absent;
                 self.settle(origin, &body)
             }
@@ -228,6 +235,7 @@ impl PolicyPass {
             Ok(ours) => ours,
             Err(held) => return self.stop(held),
         };
+        self.outcome.observed = true;
         // Under the mark that stands there: a new generation alone is no reason to write.
         let held = ours.mark.as_ref().filter(|held| self.still_fits(&desired, held));
         let mut body = self.composed(&desired, Some(&found), ours.origin, ours.mark.as_ref());
@@ -310,8 +318,8 @@ impl PolicyPass {
             return true;
         }
         if desired.drift != Drift::Ignore {
-            let repaired = desired.drift == Drift::Enforce;
-            self.outcome.drift = Some(Drifted { paths, revision: found.revision, repaired });
+            let revision = found.revision;
+            self.outcome.drift = Some(Drifted { paths, revision, repaired: false, originator: None });
         }
         desired.drift == Drift::Enforce
     }

@@ -141,9 +141,14 @@ pub struct Applied {
 /// Owned paths that differed although nobody edited the resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drifted {
+    /// The root stands for the thing itself: it is gone.
     pub paths: Vec<Pointer>,
+    /// The revision that showed it; of a thing that is gone the last one known.
     pub revision: u64,
+    /// Set once Ditto took the repair, not before.
     pub repaired: bool,
+    /// The subject that made the change, as far as a change event named one.
+    pub originator: Option<String>,
 }
 
 /// Something worth a Kubernetes Event, beyond the verdict itself.
@@ -155,6 +160,7 @@ pub struct Note {
 }
 
 /// What one pass over one resource came to.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by somebody else")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The thing's or policy's id, once known.
@@ -171,6 +177,10 @@ pub struct Outcome {
     pub origin: Option<Origin>,
     pub applied: Option<Applied>,
     pub drift: Option<Drifted>,
+    /// What is owned was compared with what stands in Ditto; without it nothing is known of drift.
+    pub observed: bool,
+    /// It was looked at whether everything the resource names is there.
+    pub resolved: bool,
     pub notes: Vec<Note>,
     pub paused: bool,
     /// The resource is going and nothing of it is left to do: its finalizer is off.
@@ -193,6 +203,8 @@ impl Outcome {
             origin: None,
             applied: None,
             drift: None,
+            observed: false,
+            resolved: false,
             notes: vec![],
             paused: false,
             finished: false,

@@ -1,4 +1,5 @@
 //! Conditions, computed from what a pass came to. Status is computed, never edited.
+use super::json::Pointer;
 use super::reason::{Held, Outcome, Reason};
 
 /// The verdict of one condition, before anybody knows when it changed.
@@ -17,41 +18,67 @@ pub const REFERENCES_RESOLVED: &str = "ReferencesResolved";
 pub const DRIFTED: &str = "Drifted";
 pub const PAUSED: &str = "ReconciliationPaused";
 pub const IN_USE: &str = "InUse";
+/// All of them, as status lists them.
+pub const CONDITIONS: [&str; 6] = [READY, SYNCED, REFERENCES_RESOLVED, DRIFTED, PAUSED, IN_USE];
+/// The reason of a condition that no pass has found out about yet.
+const NOT_OBSERVED: &str = "NotObserved";
 
-/// `before` gives the reason of a condition that is True now, so that `Applied` stays until the next write.
-pub fn verdicts(outcome: &Outcome, before: &dyn Fn(&str) -> Option<String>) -> Vec<Verdict> {
+/// What a condition said until now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    pub is_true: bool,
+    pub reason: String,
+}
+
+/// The conditions that a pass has something to say about; the others stay as they are. `before` gives what
+/// a condition says now, so that `Applied` stays until the next write.
+pub fn verdicts(outcome: &Outcome, before: &dyn Fn(&str) -> Option<Former>) -> Vec<Verdict> {
     if outcome.paused {
         return paused(before(READY).is_none() && before(SYNCED).is_none());
     }
     let synced = match (&outcome.references, &outcome.synced) {
         (Err(held), _) | (Ok(()), Err(held)) => failed(SYNCED, held),
         (Ok(()), Ok(reason)) => {
-            let kept = before(SYNCED).filter(|_| *reason == Reason::AlreadyInSync);
-            verdict(SYNCED, true, &kept.unwrap_or_else(|| reason.word().into()), "")
+            let kept = before(SYNCED).filter(|former| former.is_true && *reason == Reason::AlreadyInSync);
+            verdict(SYNCED, true, kept.as_ref().map_or(reason.word(), |former| &former.reason), "")
         }
     };
     let references = match (&outcome.references, &outcome.synced) {
         (Err(held), _) => failed(REFERENCES_RESOLVED, held),
-        (Ok(()), Err(held)) if held.reason == Reason::InvalidSpec => Verdict {
-            status: None,
-            ..verdict(REFERENCES_RESOLVED, true, held.reason.word(), "not looked at: the spec is not valid")
-        },
-        (Ok(()), _) => verdict(REFERENCES_RESOLVED, true, "Resolved", ""),
+        (Ok(()), Err(held)) if held.reason == Reason::InvalidSpec => {
+            unknown(REFERENCES_RESOLVED, held.reason.word(), "not looked at: the spec is not valid")
+        }
+        (Ok(()), _) if outcome.resolved || outcome.observed => {
+            verdict(REFERENCES_RESOLVED, true, "Resolved", "")
+        }
+        (Ok(()), _) => unknown(REFERENCES_RESOLVED, NOT_OBSERVED, "not looked at yet"),
     };
     let ready =
         [&references, &synced].into_iter().find(|condition| condition.status == Some(false)).map_or_else(
             || verdict(READY, true, &synced.reason, ""),
             |first| Verdict { kind: READY, ..first.clone() },
         );
-    let drifted = match &outcome.drift {
+    let mut verdicts =
+        vec![ready, synced, references, drifted(outcome), verdict(PAUSED, false, "Running", "")];
+    // A pass that saw nothing does not know better than the one before.
+    verdicts.retain(|verdict| verdict.reason != NOT_OBSERVED || before(verdict.kind).is_none());
+    verdicts
+}
+
+fn drifted(outcome: &Outcome) -> Verdict {
+    match &outcome.drift {
         Some(drift) if !drift.repaired => {
             let paths: Vec<_> = drift.paths.iter().take(3).map(ToString::to_string).collect();
-            let message = format!("{} owned paths differ: {}", drift.paths.len(), paths.join(", "));
+            let message = if drift.paths.iter().any(Pointer::is_root) {
+                "it is gone from Ditto, or hidden from TwinOps".to_owned()
+            } else {
+                format!("{} owned paths differ: {}", drift.paths.len(), paths.join(", "))
+            };
             verdict(DRIFTED, true, "DriftReported", &message)
         }
-        _ => verdict(DRIFTED, false, "NoDrift", ""),
-    };
-    vec![ready, synced, references, drifted, verdict(PAUSED, false, "Running", "")]
+        _ if outcome.observed => verdict(DRIFTED, false, "NoDrift", ""),
+        _ => unknown(DRIFTED, NOT_OBSERVED, "not looked at yet"),
+    }
 }
 
 /// TwinPolicy's own condition. Never part of Ready.
@@ -78,6 +105,10 @@ fn verdict(kind: &'static str, status: bool, reason: &str, message: &str) -> Ver
     Verdict { kind, status: Some(status), reason: reason.to_owned(), message: message.to_owned() }
 }
 
+fn unknown(kind: &'static str, reason: &str, message: &str) -> Verdict {
+    Verdict { status: None, ..verdict(kind, true, reason, message) }
+}
+
 fn failed(kind: &'static str, held: &Held) -> Verdict {
     verdict(kind, false, held.reason.word(), &held.message)
 }
@@ -90,12 +121,40 @@ mod tests {
         verdicts.iter().find(|v| v.kind == kind).unwrap()
     }
 
+    fn applied() -> Former {
+        Former { is_true: true, reason: "Applied".into() }
+    }
+
+    #[test]
+    fn a_pass_that_saw_nothing_says_nothing_of_drift_and_references() {
+        let down = Outcome::new(Err(Held::new(Reason::BackendUnavailable, "down")));
+        let kinds = |verdicts: &[Verdict]| verdicts.iter().map(|v| (v.kind, v.status)).collect::<Vec<_>>();
+        assert_eq!(
+            kinds(&verdicts(&down, &|_| None)),
+            [
+                (READY, Some(false)),
+                (SYNCED, Some(false)),
+                (REFERENCES_RESOLVED, None),
+                (DRIFTED, None),
+                (PAUSED, Some(false))
+            ],
+            "at first nothing is known"
+        );
+        assert_eq!(
+            kinds(&verdicts(&down, &|_| Some(applied()))),
+            [(READY, Some(false)), (SYNCED, Some(false)), (PAUSED, Some(false))],
+            "later what was known stays"
+        );
+        let looked = Outcome { observed: true, resolved: true, ..down };
+        assert_eq!(verdicts(&looked, &|_| Some(applied())).len(), 5);
+    }
+
     #[test]
     fn applied_stays_until_the_next_write() {
         let quiet = Outcome::new(Ok(Reason::AlreadyInSync));
         let first = verdicts(&quiet, &|_| None);
         assert_eq!(find(&first, SYNCED).reason, "AlreadyInSync");
-        let later = verdicts(&quiet, &|_| Some("Applied".into()));
+        let later = verdicts(&quiet, &|_| Some(applied()));
         assert_eq!(
             (find(&later, SYNCED).reason.as_str(), find(&later, READY).status),
             ("Applied", Some(true))
@@ -119,7 +178,7 @@ mod tests {
     fn a_paused_twin_keeps_its_conditions() {
         let mut outcome = Outcome::new(Ok(Reason::AlreadyInSync));
         outcome.paused = true;
-        assert_eq!(verdicts(&outcome, &|_| Some("Applied".into())).len(), 1);
+        assert_eq!(verdicts(&outcome, &|_| Some(applied())).len(), 1);
         assert_eq!(find(&verdicts(&outcome, &|_| None), READY).reason, "Paused");
     }
 }

@@ -4,6 +4,7 @@ mod cluster_smoke;
 mod contract;
 mod crds;
 mod ditto;
+mod documents;
 mod engine;
 mod faults;
 mod folder;

@@ -17,14 +17,17 @@ use super::super::state::{Kind, State};
 use super::super::store::committer::Committer;
 use super::super::thing;
 use super::cloudevents;
+use super::metrics;
+use super::query;
 use super::refusal::Refusal;
-use super::request::{PATIENCE_MAX, Request, form};
+use super::request::{PATIENCE_MAX, Request};
 use super::route::{self, Route};
 use super::{Server, unsupported_type};
-use crate::twin::id::{PolicyId, ThingId, is_namespace};
+use crate::twin::id::{PolicyId, ThingId};
 
 const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
 const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
+const LIVE_CONDITION_MATCHED: HeaderName = HeaderName::from_static("live-channel-condition-matched");
 /// The namespace of made-up ids when none is given. Source: Ditto 3.8, `DITTO_DEFAULT_NAMESPACE`.
 const DEFAULT_NAMESPACE: &str = "org.eclipse.ditto";
 const API: &str = "/api/2";
@@ -42,6 +45,7 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
     match route {
         Route::Health => Ok(health(server)),
         Route::Status => Ok(Json(json!({"version": env!("CARGO_PKG_VERSION")})).into_response()),
+        Route::Metrics => Ok(Json(metrics::metrics(&server.core)).into_response()),
         Route::Whoami => {
             let body = json!({"defaultSubject": caller.subjects.first(), "subjects": caller.subjects});
             Ok(Json(body).into_response())
@@ -60,18 +64,15 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         Route::Policy(id, place) => {
             execute(server, asked, read_command(request, method, Target::Policy(id, place), body)?).await
         }
-        Route::Search | Route::Count if *method == "POST" && !is_form(request, body) => {
-            Err(Refusal::Text(415, "a search is posted as application/x-www-form-urlencoded"))
-        }
         Route::Search => {
             request.waits(Verb::Get)?;
-            let query = query(request, body)?;
+            let query = query::asked(asked)?;
             let page = at_length(|| search::run(&server.core.snapshot(), &query, caller))?;
             Ok(Json(page.body()).into_response())
         }
         Route::Count => {
             request.waits(Verb::Get)?;
-            let query = query(request, body)?;
+            let query = query::asked(asked)?;
             let count = at_length(|| search::count(&server.core.snapshot(), &query, caller))?;
             Ok(Json(count).into_response())
         }
@@ -125,6 +126,13 @@ pub fn command(request: &Request, method: &str, target: Target, body: Value) -> 
 }
 
 fn new_thing(request: &Request, body: &[u8]) -> Result<Command, Failure> {
+    if request.is_live() {
+        return Err(Failure::new(
+            405,
+            "things:thing.notcreatable",
+            "no thing is created over the live channel",
+        ));
+    }
     let namespace = request.parameter("namespace").filter(|namespace| !namespace.is_empty());
     let id = format!("{}:{}", namespace.unwrap_or(DEFAULT_NAMESPACE), uuid::Uuid::new_v4());
     let id: ThingId = route::thing_id(&id)?;
@@ -240,6 +248,7 @@ fn respond(answer: Answer, location: Option<&str>) -> Response {
         (ENTITY_REVISION, answer.revision.map(|revision| revision.to_string())),
         (header::LOCATION, location.filter(|_| answer.created).map(str::to_owned)),
         (DITTO_METADATA, answer.metadata.map(|metadata| metadata.to_string())),
+        (LIVE_CONDITION_MATCHED, answer.live_condition_matched.map(|matched| matched.to_string())),
     ];
     for (name, value) in values {
         if let Some(value) = value.and_then(|value| HeaderValue::from_maybe_shared(value).ok()) {
@@ -259,7 +268,7 @@ fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Respons
     let lists: Vec<&str> = request.all("ids").collect();
     let state = server.core.snapshot();
     if lists.is_empty() {
-        let query = Query { filters: vec![], wildcards: true, ..query(request, &[])? };
+        let query = Query { filters: vec![], wildcards: true, ..query::query(&request.parameters)? };
         let page = at_length(|| search::run(&state, &query, caller))?;
         return Ok(with_links(request, page));
     }
@@ -294,37 +303,6 @@ fn with_links(request: &Request, page: search::Page) -> Response {
         response.headers_mut().insert(header::LINK, links);
     }
     response
-}
-
-fn is_form(request: &Request, body: &[u8]) -> bool {
-    let given = request.header("content-type").unwrap_or_default();
-    body.is_empty() || given.starts_with("application/x-www-form-urlencoded")
-}
-
-/// From the query of a GET, or the form in the body of a POST.
-pub fn query(request: &Request, body: &[u8]) -> Result<Query, Failure> {
-    let posted = form(body);
-    let parameters = || request.parameters.iter().chain(&posted);
-    let all =
-        |name: &str| parameters().filter(|(key, _)| key == name).map(|(_, v)| v.clone()).collect::<Vec<_>>();
-    let options = all("option");
-    let namespaces = all("namespaces");
-    let bad = namespaces.iter().flat_map(|l| l.split(',')).find(|n| !n.is_empty() && !is_namespace(n));
-    if let Some(bad) = bad {
-        let message = format!("`{bad}` is no namespace: write `org.acme`");
-        return Err(Failure::new(400, "thing-search:search.namespaces.invalid", message));
-    }
-    let fields = all("fields");
-    let words = |lists: &[String]| lists.iter().flat_map(|l| l.split(',')).map(str::to_owned).collect();
-    Ok(Query {
-        filters: all("filter"),
-        namespaces: (!namespaces.is_empty()).then(|| words(&namespaces)),
-        options: (!options.is_empty()).then(|| options.join(",")),
-        fields: (!fields.is_empty())
-            .then(|| super::super::fields::Selector::parse(&fields.join(",")))
-            .transpose()?,
-        wildcards: false,
-    })
 }
 
 /// `{any: {resource, entityId, hasPermissions}}` → `{any: bool}`; unknown entities and permissions are `false`.

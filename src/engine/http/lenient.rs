@@ -18,14 +18,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::super::core::Stats;
+use super::super::live::SUBSCRIBERS_MAX;
+use super::full::Full;
 use super::mender::{Mender, Phase};
 
+/// Connections open at one time; more are told so, see [`Full`]. Below the 1,024 files many systems give a process.
+const CONNECTIONS_MAX: usize = 900;
+// requests still find a place when every socket and event stream is taken
+const _: () = assert!(SUBSCRIBERS_MAX < CONNECTIONS_MAX);
 /// What is read from the socket at once. In bytes.
 const CHUNK: usize = 8 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open at one time; more wait in the kernel's queue. Below the 1,024 files many systems give a process.
+    /// Open at one time.
     pub connections: usize,
     /// From the first byte of a head (or the start of the connection) to its end.
     pub head: Duration,
@@ -35,7 +42,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 900, head: Duration::from_secs(10), idle: Duration::from_mins(11) }
+        Self { connections: CONNECTIONS_MAX, head: Duration::from_secs(10), idle: Duration::from_mins(11) }
     }
 }
 
@@ -43,11 +50,13 @@ pub struct LenientListener {
     listener: TcpListener,
     limits: Limits,
     free: Arc<Semaphore>,
+    full: Full,
 }
 
 impl LenientListener {
-    pub fn new(listener: TcpListener, limits: Limits) -> Self {
-        Self { listener, limits, free: Arc::new(Semaphore::new(limits.connections)) }
+    pub fn new(listener: TcpListener, limits: Limits, counts: Arc<Stats>) -> Self {
+        let free = Arc::new(Semaphore::new(limits.connections));
+        Self { listener, limits, free, full: Full::new(counts) }
     }
 }
 
@@ -56,12 +65,15 @@ impl Listener for LenientListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Lenient, SocketAddr) {
-        // never closed, so there is always a permit to wait for
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        // answers are small: waiting to fill a packet would only delay them
-        drop(stream.set_nodelay(true));
-        (Lenient::new(stream, self.limits, permit), address)
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            // answers are small: waiting to fill a packet would only delay them
+            drop(stream.set_nodelay(true));
+            match Arc::clone(&self.free).try_acquire_owned() {
+                Ok(permit) => return (Lenient::new(stream, self.limits, permit), address),
+                Err(_) => self.full.tell(stream),
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -78,11 +90,11 @@ pub struct Lenient {
     limits: Limits,
     /// When the connection is given up; not looked at once it is upgraded.
     clock: Pin<Box<Sleep>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Lenient {
-    fn new(stream: TcpStream, limits: Limits, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(stream: TcpStream, limits: Limits, permit: OwnedSemaphorePermit) -> Self {
         let clock = Box::pin(sleep(limits.head));
         let mender = Mender::default();
         Self { stream, mender, mended: vec![], given: 0, limits, clock, _permit: permit }
@@ -186,7 +198,7 @@ mod tests {
     async fn pair(limits: Limits) -> (TcpStream, Lenient) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, LenientListener::new(listener, limits).accept().await.0)
+        (client, LenientListener::new(listener, limits, Arc::default()).accept().await.0)
     }
 
     /// Reads until nothing more comes; the error that ended it.
@@ -230,15 +242,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s10_one_more_connection_waits_until_another_ends() {
+    async fn s10_one_more_connection_is_told_so_until_another_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut listener = LenientListener::new(listener, LIMITS);
-        let _clients = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+        let counts = Arc::new(Stats::default());
+        let mut listener = LenientListener::new(listener, LIMITS, Arc::clone(&counts));
+        let mut clients = vec![];
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
         let first = listener.accept().await;
         let _second = listener.accept().await;
-        assert!(futures::FutureExt::now_or_never(listener.accept()).is_none(), "the third has to wait");
+        let mut third = TcpStream::connect(address).await.unwrap();
+        third.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut told = String::new();
+        {
+            let accepting = listener.accept();
+            tokio::select! {
+                _ = accepting => panic!("there are two places"),
+                read = third.read_to_string(&mut told) => drop(read.unwrap()),
+            }
+        }
+        assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("gateway:service.unavailable"), "{told}");
+        assert_eq!(counts.connections_turned_away.load(std::sync::atomic::Ordering::Relaxed), 1);
         drop(first);
+        clients.push(TcpStream::connect(address).await.unwrap());
         let _third = listener.accept().await;
     }
 }

@@ -2,12 +2,15 @@
 mod auth;
 mod body;
 mod cloudevents;
+mod full;
 pub mod handle;
 #[cfg(test)]
 pub mod in_process;
 mod lenient;
 mod mender;
+mod metrics;
 pub mod openapi;
+pub mod query;
 pub mod refusal;
 pub mod request;
 pub mod route;
@@ -97,6 +100,7 @@ async fn dispatch(
     }
     let (route, subjects) = match route::entrance(&request.path)? {
         Entrance::Open(route) => (route, vec![]),
+        Entrance::Guarded(route) => (route, server.authentication.subjects(&request)?),
         Entrance::Socket => {
             let upgrade = upgrade.ok_or(Refusal::Text(400, "this path takes WebSocket upgrades only"))?;
             let subjects = server.authentication.subjects(&request)?;

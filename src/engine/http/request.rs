@@ -5,16 +5,17 @@ use axum::http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::super::command::{Headers, IfEqual, Metadata, Verb};
+use super::super::command::{Condition, Headers, IfEqual, Live, Metadata, Verb};
 use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::history::Moment;
+use super::super::length::Length;
 use super::super::live::Cause;
 use super::super::precondition::{Preconditions, Tags};
-use super::super::time;
+use super::super::{thing, time};
 use super::refusal::Refusal;
-use crate::rql::{self, Expr, ParseError};
+use crate::rql::{self, ParseError};
 use crate::twin::json::Pointer;
 
 /// All names and values of the request's headers together, in bytes. Source: Ditto 3.8, `LIMITS_MESSAGES_HEADERS_SIZE` (`5k`).
@@ -109,15 +110,14 @@ impl Request {
 
     /// The headers a command on a thing or policy understands.
     pub fn command_headers(&self) -> Result<Headers, Failure> {
-        if self.setting("live-channel-condition").is_some() {
-            return Err(Failure::not_built("the live channel"));
-        }
-        if self.setting("channel").is_some_and(|channel| channel == "live") {
-            return Err(Failure::not_built("the live channel"));
-        }
         let tags = |name| self.header(name).map(|text| Tags::parse(&text, name)).transpose();
         Ok(Headers {
-            condition: self.setting("condition").map(|text| condition(&text)).transpose()?,
+            live: match self.setting("live-channel-condition") {
+                _ if self.is_live() => Live::Always,
+                Some(text) => Live::If(syntax(&text)),
+                None => Live::Never,
+            },
+            condition: self.setting("condition").map(|text| syntax(&text)),
             patch_conditions: self.patch_conditions()?,
             preconditions: Preconditions {
                 if_match: tags("if-match")?,
@@ -133,6 +133,10 @@ impl Request {
             moment: self.moment()?,
             allow_policy_lockout: self.setting("allow-policy-lockout").is_some_and(|text| text == "true"),
         })
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.setting("channel").is_some_and(|channel| channel.trim().eq_ignore_ascii_case("live"))
     }
 
     /// The revision counts when both headers are given.
@@ -158,14 +162,14 @@ impl Request {
         }
     }
 
-    fn patch_conditions(&self) -> Result<Vec<(Pointer, Expr)>, Failure> {
+    fn patch_conditions(&self) -> Result<Vec<(Pointer, Condition)>, Failure> {
         const NAME: &str = "merge-thing-patch-conditions";
         let Some(text) = self.header(NAME) else { return Ok(vec![]) };
         let invalid = || Failure::bad_header(NAME, "it must be a JSON object of pointers and conditions");
         let parsed: Value = serde_json::from_str(&text).map_err(|_| invalid())?;
         let parts = parsed.as_object().ok_or_else(invalid)?.iter();
         parts
-            .map(|(part, text)| Ok((Pointer::parse(part), condition(text.as_str().ok_or_else(invalid)?)?)))
+            .map(|(part, text)| Ok((Pointer::parse(part), syntax(text.as_str().ok_or_else(invalid)?))))
             .collect()
     }
 
@@ -235,12 +239,12 @@ impl Request {
     /// How long an answer from outside is waited for; a longer time than `most` is no time.
     pub fn patience(&self, default: Duration, most: Duration) -> Result<Duration, Failure> {
         let Some(text) = self.setting("timeout") else { return Ok(default) };
-        duration(&text).filter(|timeout| *timeout <= most).ok_or_else(|| no_time(&text))
+        length(&text).filter(|timeout| *timeout <= most).ok_or_else(|| no_time(&text))
     }
 
     fn timeout(&self) -> Result<Option<Duration>, Failure> {
         let Some(text) = self.setting("timeout") else { return Ok(None) };
-        let timeout = duration(&text).ok_or_else(|| no_time(&text))?;
+        let timeout = length(&text).ok_or_else(|| no_time(&text))?;
         if timeout > PATIENCE_MAX {
             return Err(Failure::new(400, "gateway:timeout.invalid", format!("{text} is longer than 60 s")));
         }
@@ -248,20 +252,12 @@ impl Request {
     }
 }
 
-fn no_time(text: &str) -> Failure {
-    Failure::new(400, "timeout.invalid", format!("`{text}` is no time here: write `42s`, `250ms` or `1m`"))
+fn length(text: &str) -> Option<Duration> {
+    Length::parse(text).map(Length::duration)
 }
 
-/// `42s`, `250ms`, `1m`, or a bare number of seconds.
-pub fn duration(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    match &text[digits.len()..] {
-        "" | "s" => Some(Duration::from_secs(number)),
-        "ms" => Some(Duration::from_millis(number)),
-        "m" => Some(Duration::from_secs(number.saturating_mul(60))),
-        _ => None,
-    }
+fn no_time(text: &str) -> Failure {
+    Failure::new(400, "timeout.invalid", format!("`{text}` is no time here: write `42s`, `250ms` or `1m`"))
 }
 
 /// `application/x-www-form-urlencoded`, in order; `+` is a space.
@@ -275,11 +271,15 @@ pub fn form(text: &[u8]) -> Vec<(String, String)> {
         .collect()
 }
 
-pub fn condition(text: &str) -> Result<Expr, Failure> {
-    let parsed = rql::parse(text)
-        .map_err(|error: ParseError| Failure::new(400, "things:condition.invalid", error.to_string()))?;
-    rql::schema::check(&parsed)
-        .map_err(|error| Failure::new(400, "rql.expression.invalid", error.to_string()))?;
+fn syntax(text: &str) -> Condition {
+    rql::parse(text)
+        .map_err(|error: ParseError| Failure::new(400, "things:condition.invalid", error.to_string()))
+}
+
+/// A condition that names nothing unknown.
+pub fn condition(text: &str) -> Condition {
+    let parsed = syntax(text)?;
+    thing::known(&parsed)?;
     Ok(parsed)
 }
 

@@ -8,6 +8,7 @@ use super::super::depth::DEPTH_MAX;
 use super::super::failure::Failure;
 use super::super::live::Address;
 use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
+use super::super::policy;
 use super::refusal::Refusal;
 use crate::twin::id::{IdError, PolicyId, ThingId, is_key};
 use crate::twin::json::Pointer;
@@ -16,6 +17,7 @@ use crate::twin::json::Pointer;
 pub enum Route {
     Health,
     Status,
+    Metrics,
     Whoami,
     CheckPermissions,
     Things,
@@ -36,7 +38,7 @@ impl Route {
     /// The methods, as the `Allow` header lists them.
     pub fn allowed(&self) -> &'static str {
         match self {
-            Self::Health | Self::Status | Self::Whoami => "GET",
+            Self::Health | Self::Status | Self::Metrics | Self::Whoami => "GET",
             Self::CheckPermissions
             | Self::Message(_)
             | Self::NoMailbox
@@ -63,6 +65,8 @@ pub enum Entrance<'p> {
     Api(Vec<&'p str>),
     /// `/ws/2`
     Socket,
+    /// Needs credentials.
+    Guarded(Route),
     Open(Route),
 }
 
@@ -80,6 +84,7 @@ pub fn entrance(path: &str) -> Result<Entrance<'_>, Refusal> {
     match segments.as_slice() {
         ["health"] | ["status", "health"] => Ok(Entrance::Open(Route::Health)),
         ["status"] => Ok(Entrance::Open(Route::Status)),
+        ["status", "metrics"] => Ok(Entrance::Guarded(Route::Metrics)),
         ["overall" | "devops", ..] => Err(Refusal::Operators),
         ["ws", "2"] => Ok(Entrance::Socket),
         ["api", "2", ..] => Ok(Entrance::Api(segments.split_off(2))),
@@ -102,6 +107,8 @@ pub fn api(segments: &[&str]) -> Result<Route, Refusal> {
         return message(id, rest);
     }
     match plain {
+        // alone among the parts, it stands for nothing with a slash behind it (Ditto 3.8, `ThingsRoute.java`)
+        ["things", _, "policyId"] if segments.len() > plain.len() => Err(Refusal::NOT_FOUND),
         ["whoami"] => Ok(Route::Whoami),
         ["checkPermissions"] => Ok(Route::CheckPermissions),
         ["cloudevents"] => Ok(Route::CloudEvents),
@@ -110,7 +117,7 @@ pub fn api(segments: &[&str]) -> Result<Route, Refusal> {
         ["search", "things", "count"] => Ok(Route::Count),
         ["policies"] => Ok(Route::Policies),
         ["things", id, rest @ ..] => thing(id, rest),
-        ["policies", id, ..] => policy(id, &segments[2..]),
+        ["policies", id, ..] => policy_route(id, &segments[2..]),
         _ => Err(Refusal::NOT_FOUND),
     }
 }
@@ -182,7 +189,7 @@ fn below_of(part: ThingPart, above: &[&str], below: &[&str]) -> Result<ThingPlac
     Ok(ThingPlace { part, pointer: Pointer::of(above.iter().copied()).join(&Pointer::parse(&text)) })
 }
 
-fn policy(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
+fn policy_route(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
     let text = decode(id);
     let id = PolicyId::parse(&text);
     let id = id.map_err(|error| bad_id("policies", &text, error))?;
@@ -192,7 +199,7 @@ fn policy(id: &str, rest: &[&str]) -> Result<Route, Refusal> {
             PolicyPlace::Subject(decode(label), subject.join("/"))
         }
         ["entries", label, "resources", key @ ..] if key.iter().any(|s| !s.is_empty()) => {
-            PolicyPlace::Resource(decode(label), decode(&key.join("/")))
+            PolicyPlace::Resource(decode(label), policy::resource_key(&decode(&key.join("/")))?)
         }
         [front @ .., ""] => return shed(id, front),
         whole => return shed(id, whole),
@@ -277,7 +284,7 @@ mod tests {
     fn of(path: &str) -> Result<Route, Refusal> {
         match entrance(path)? {
             Entrance::Api(segments) => api(&segments),
-            Entrance::Open(route) => Ok(route),
+            Entrance::Open(route) | Entrance::Guarded(route) => Ok(route),
             Entrance::Socket => panic!("{path} is no route"),
         }
     }

@@ -30,7 +30,7 @@ impl Filter {
             namespaces: words("namespaces"),
             ids: words("ids"),
             expr: parameter("filter").map(expression).transpose()?,
-            extra: parameter("extraFields").map(extra_fields).transpose()?,
+            extra: parameter("extraFields").map(fields).transpose()?,
         })
     }
 
@@ -127,8 +127,8 @@ pub fn expression(text: &str) -> Result<Expr, Failure> {
     Ok(expr)
 }
 
-/// Members a thing can be enriched with. Source: Ditto 3.8, `ThingFieldSelector.java`.
-fn extra_fields(text: &str) -> Result<Selector, Failure> {
+/// Members of a thing that events can show, their own or in addition. Source: Ditto 3.8, `ThingFieldSelector.java`.
+pub fn fields(text: &str) -> Result<Selector, Failure> {
     const WHOLE: [&str; 7] =
         ["thingId", "policyId", "definition", "_namespace", "_revision", "_created", "_modified"];
     const OPEN: [&str; 5] = ["_metadata", "_policy", "_context", "features", "attributes"];
@@ -143,7 +143,7 @@ fn extra_fields(text: &str) -> Result<Selector, Failure> {
         Some(field) => Err(Failure::new(
             400,
             "things:field.selection.invalid",
-            format!("`{field}` is no field a thing can be enriched with"),
+            format!("`{field}` is no field that an event can show"),
         )),
     }
 }

@@ -21,7 +21,7 @@ pub const SUBSCRIBER_QUEUE: usize = 100;
 /// Events of writes that are not on disk yet or not handed out yet; as many as writes may wait for the disk.
 const UNPUBLISHED_MAX: usize = 4096;
 /// Sockets and event streams together, so that requests still find a connection; more are refused with 429.
-const SUBSCRIBERS_MAX: usize = 500;
+pub const SUBSCRIBERS_MAX: usize = 500;
 
 /// Names a socket or an event stream.
 pub type SessionId = u64;
@@ -80,6 +80,11 @@ impl Hub {
         });
         tokio::spawn(publish_all(unpublished, Arc::downgrade(&hub)));
         hub
+    }
+
+    /// Sockets and event streams that are open.
+    pub fn subscribers(&self) -> usize {
+        self.subscribers.read().len()
     }
 
     /// Whether anybody has a use for the event of a write.

@@ -21,7 +21,7 @@ mod waiting;
 
 pub use acks::{Requested, Twin};
 pub use event::{Cause, Deed, Event};
-pub use hub::Hub;
+pub use hub::{Hub, SUBSCRIBERS_MAX};
 pub use message::{Address, post};
 pub use session::upgrade;
 pub use sse::{open as stream, streams};

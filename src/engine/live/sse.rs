@@ -14,7 +14,8 @@ use super::super::command::Caller;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::http::Server;
-use super::super::http::handle::{at_length, now, query};
+use super::super::http::handle::{at_length, now};
+use super::super::http::query::query;
 use super::super::http::refusal::Refusal;
 use super::super::http::request::Request;
 use super::super::http::route::{self, Route};
@@ -63,7 +64,9 @@ pub fn open(
             for id in filter.ids.iter().flatten() {
                 route::thing_id(id)?;
             }
-            let fields = request.fields()?;
+            // the path of a part stands for `fields`, as in Ditto
+            let fields = request.parameter("fields").filter(|_| place.is_root());
+            let fields = fields.map(filter::fields).transpose()?;
             let subscription = server.core.hub.subscribe(caller.subjects, vec![])?;
             subscription.want(Interests { events: Some(Arc::new(filter)), messages: None });
             Ok(signals(subscription, Shown { fields, place, mailbox: None }))
@@ -191,7 +194,9 @@ impl Hits {
 
 fn hits(server: &Arc<Server>, request: &Request, caller: Caller) -> Result<Response, Refusal> {
     let server = Arc::clone(server);
-    let query = query(request, &[])?;
+    // a stream has one filter, read as it stands (Ditto 3.8, `ThingsSseRouteBuilder.java`)
+    let filters = request.parameter("filter").map(str::to_owned).into_iter().collect();
+    let query = Query { filters, ..query(&request.parameters)? };
     let after = request.header("last-event-id");
     let mut hits = Hits { server, query, caller, page: VecDeque::new(), more: false, after };
     hits.turn()?;

@@ -12,7 +12,7 @@ use super::super::store::committer::Committer;
 use super::super::store::{Disk, DiskError, Durability};
 use super::event::Cause;
 use super::filter::Filter;
-use super::hub::{Hub, Interests, Signal, Subscription};
+use super::hub::{Hub, Interests, SUBSCRIBERS_MAX, Signal, Subscription};
 use crate::twin::id::ThingId;
 use crate::twin::json::Pointer;
 
@@ -162,4 +162,17 @@ async fn a_merge_shows_what_it_left_behind() {
     assert_eq!(merged.sparse(), json!({"thingId": "live:t", "attributes": {"b": {"c": 1}}}));
     let patch = json!({"attributes": {"a": null, "b": {"c": 1, "d": null}}});
     assert_eq!(merged.value(), Some(patch));
+}
+
+#[tokio::test]
+async fn one_more_subscriber_is_turned_away_until_another_leaves() {
+    let core = core(usize::MAX);
+    let subscribe = || core.hub.subscribe(vec!["nginx:ditto".to_owned()], vec![]);
+    let mut all: Vec<Subscription> = (0..SUBSCRIBERS_MAX).map(|_| subscribe().unwrap()).collect();
+    let refused = subscribe().err().unwrap();
+    assert_eq!((refused.status, refused.error.as_ref()), (429, "too.many.requests"));
+    let turned_away = core.counts.turned_away.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((turned_away, core.hub.subscribers()), (1, SUBSCRIBERS_MAX));
+    drop(all.pop());
+    assert!(subscribe().is_ok());
 }

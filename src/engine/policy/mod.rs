@@ -1,11 +1,15 @@
 //! Commands on one policy and its parts.
+mod announcement;
 mod expired;
+mod imports;
+mod placeholder;
 mod read;
 mod shape;
 mod write;
 
 pub use expired::{any_expired, without_expired};
 pub use read::{read, visible};
+pub use shape::resource_key;
 pub use write::{create, write};
 
 use std::sync::Arc;
@@ -33,6 +37,8 @@ pub fn enforcer_of(state: &State, policy: &Value, caller: &Caller) -> Arc<Enforc
 
 /// Whether the body of a PUT could be carried out at this place, whatever is there now.
 pub fn check_body(id: &PolicyId, place: &PolicyPlace, body: &Value, now: i64) -> Result<(), Failure> {
+    shape::place(place)?;
+    // a placeholder counts as any subject id: who it stands for is known when the command is carried out
     shape::part(place, id, body, now).map(drop)
 }
 

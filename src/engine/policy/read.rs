@@ -7,7 +7,7 @@ use super::super::failure::Failure;
 use super::super::place::PolicyPlace;
 use super::super::precondition::{hash_tag, revision_tag};
 use super::super::state::{Kind, State};
-use super::{POLICY, path};
+use super::{POLICY, path, shape};
 
 pub fn read(
     state: &State,
@@ -16,6 +16,7 @@ pub fn read(
     headers: &Headers,
     caller: &Caller,
 ) -> Result<Answer, Failure> {
+    shape::place(place)?;
     if headers.moment.is_some() {
         return Err(Failure::not_built("reading the past of a policy"));
     }

@@ -7,27 +7,50 @@ use super::super::failure::Failure;
 use super::super::place::PolicyPlace;
 use super::super::time;
 use super::IMPORTS_MAX;
+use super::announcement::announcement;
 use crate::twin::id::{PolicyId, is_key, is_subject};
 
 /// Expiries are rounded up to it, in milliseconds. Source: Ditto 3.8, `POLICY_SUBJECT_EXPIRY_GRANULARITY` (1 h).
 const EXPIRY_GRANULARITY: i64 = 3_600_000;
-/// Units of a duration; none means seconds. Source: Ditto 3.8, `DittoDuration`.
-const DURATION_UNITS: [&str; 5] = ["s", "", "ms", "m", "h"];
 const PERMISSIONS: [&str; 3] = ["READ", "WRITE", "EXECUTE"];
+const IMPORTABLE: [&str; 3] = ["implicit", "explicit", "never"];
+
+/// Refuses a place that no policy can have, whatever is asked of it.
+pub fn place(place: &PolicyPlace) -> Result<(), Failure> {
+    if let PolicyPlace::Entry(name) = place {
+        label(name)?;
+    }
+    if let Some(name) = place.label() {
+        label(name)?;
+    }
+    match place {
+        PolicyPlace::Subject(_, id) => subject_id(id),
+        PolicyPlace::Resource(_, key) => resource_key(key).map(drop),
+        PolicyPlace::Import(id) => imported_id(id),
+        _ => Ok(()),
+    }
+}
 
 /// Checks the value for the part at `place` of policy `id` and returns it as Ditto keeps it.
 /// `now` is in milliseconds since 1970.
 pub fn part(place: &PolicyPlace, id: &PolicyId, value: &Value, now: i64) -> Result<Value, Failure> {
     match place {
         PolicyPlace::Policy => policy(id, value, now),
-        PolicyPlace::Entries => each(value, "entries", |label, entry| named_entry(label, entry, now)),
-        PolicyPlace::Entry(label) => named_entry(label, value, now),
+        PolicyPlace::Entries => each(value, "entries", |name, entry| named_entry(name, entry, now)),
+        PolicyPlace::Entry(name) => {
+            let mut value = value.clone();
+            // alone, an unknown `importable` counts as none, as in Ditto 3.8 (`PolicyEntriesRoute.java`)
+            if value["importable"].as_str().is_some_and(|given| !IMPORTABLE.contains(&given)) {
+                value["importable"] = Value::Null;
+            }
+            named_entry(name, &value, now)
+        }
         PolicyPlace::Subjects(_) => {
             each(value, "subjects", |subject_id, value| subject(subject_id, value, now))
         }
         PolicyPlace::Subject(_, subject_id) => subject(subject_id, value, now),
-        PolicyPlace::Resources(_) => each(value, "resources", resource),
-        PolicyPlace::Resource(_, key) => resource(key, value),
+        PolicyPlace::Resources(_) => resources(value),
+        PolicyPlace::Resource(..) => resource(value),
         PolicyPlace::Imports => imports(id, value),
         PolicyPlace::Import(imported) => import(id, imported, value),
     }
@@ -48,7 +71,7 @@ fn policy(id: &PolicyId, value: &Value, now: i64) -> Result<Value, Failure> {
         return Err(Failure::new(400, "policies:id.invalid", "a policy must be a JSON object, not null"));
     }
     let members = object(value, "a policy")?;
-    if members.get("policyId").is_some_and(|given| !given.is_null() && given.as_str() != Some(id.as_str())) {
+    if members.get("policyId").is_some_and(|given| given.as_str() != Some(id.as_str())) {
         return Err(Failure::new(
             400,
             "policies:id.notsettable",
@@ -61,13 +84,18 @@ fn policy(id: &PolicyId, value: &Value, now: i64) -> Result<Value, Failure> {
     Ok(json!({"policyId": id.as_str(), "imports": imports(id, &member("imports"))?, "entries": entries}))
 }
 
-fn named_entry(label: &str, value: &Value, now: i64) -> Result<Value, Failure> {
-    if label.starts_with("imported") {
+fn label(text: &str) -> Result<(), Failure> {
+    if text.starts_with("imported") {
         return Err(Failure::new(400, "policies:label.invalid", "a label must not begin with `imported`"));
     }
-    if !is_key(label) {
-        return Err(Failure::new(400, "policies:entry.invalid", format!("`{label}` is no valid label")));
+    if !is_key(text) {
+        return Err(Failure::new(400, "policies:entry.invalid", format!("`{text}` is no valid label")));
     }
+    Ok(())
+}
+
+fn named_entry(name: &str, value: &Value, now: i64) -> Result<Value, Failure> {
+    label(name)?;
     if value.is_null() {
         return Err(Failure::missing_field("subjects"));
     }
@@ -75,32 +103,30 @@ fn named_entry(label: &str, value: &Value, now: i64) -> Result<Value, Failure> {
     let member = |name: &str| members.get(name).ok_or_else(|| Failure::missing_field(name));
     let importable = match members.get("importable") {
         None | Some(Value::Null) => "implicit",
-        Some(value) => value
-            .as_str()
-            .filter(|text| matches!(*text, "implicit" | "explicit" | "never"))
-            .ok_or_else(|| {
-                Failure::new(
-                    400,
-                    "policies:entry.invalid",
-                    "`importable` is `implicit`, `explicit` or `never`",
-                )
-            })?,
+        Some(value) => value.as_str().filter(|text| IMPORTABLE.contains(text)).ok_or_else(|| {
+            Failure::new(400, "policies:entry.invalid", "`importable` is `implicit`, `explicit` or `never`")
+        })?,
     };
     Ok(json!({
         "subjects": each(member("subjects")?, "subjects", |id, value| subject(id, value, now))?,
-        "resources": each(member("resources")?, "resources", resource)?,
+        "resources": resources(member("resources")?)?,
         "importable": importable,
     }))
 }
 
-fn subject(id: &str, value: &Value, now: i64) -> Result<Value, Failure> {
-    if !is_subject(id) || !id.contains(':') {
-        return Err(Failure::new(
-            400,
-            "policies:subjectid.invalid",
-            format!("`{id}` is no subject id: write `issuer:subject`"),
-        ));
+fn subject_id(id: &str) -> Result<(), Failure> {
+    if is_subject(id) && id.contains(':') {
+        return Ok(());
     }
+    Err(Failure::new(
+        400,
+        "policies:subjectid.invalid",
+        format!("`{id}` is no subject id: write `issuer:subject`"),
+    ))
+}
+
+fn subject(id: &str, value: &Value, now: i64) -> Result<Value, Failure> {
+    subject_id(id)?;
     let members = object(value, "a subject")?;
     let kind = members.get("type").ok_or_else(|| Failure::missing_field("type"))?;
     let kind =
@@ -126,63 +152,31 @@ fn expiry(given: &Value, now: i64) -> Result<String, Failure> {
     if rounded <= now { Err(invalid("is in the past")) } else { Ok(time::print(rounded)) }
 }
 
-/// As Ditto keeps it: always with `whenDeleted`, never with an empty list of labels or a word it does not know.
-/// Source: Ditto 3.8, `ImmutableSubjectAnnouncement`, `DittoDuration`.
-fn announcement(given: &Value) -> Result<Value, Failure> {
-    let members = object(given, "an announcement")?;
-    let member = |name: &str| members.get(name).filter(|value| !value.is_null());
-    let mut kept = Map::new();
-    if let Some(before) = member("beforeExpiry") {
-        kept.insert("beforeExpiry".into(), duration(before, &["s", "m", "h", ""])?);
-    }
-    let when_deleted = member("whenDeleted").map_or(Some(false), Value::as_bool);
-    let when_deleted =
-        when_deleted.ok_or_else(|| Failure::bad_json("`whenDeleted` must be a JSON boolean"))?;
-    kept.insert("whenDeleted".into(), json!(when_deleted));
-    let mut asked = Map::new();
-    if let Some(given) = member("requestedAcks") {
-        let given = object(given, "`requestedAcks`")?;
-        let labels = given.get("labels").and_then(Value::as_array).into_iter().flatten();
-        let labels: Vec<_> = labels.filter(|label| label.is_string()).collect();
-        if !labels.is_empty() {
-            asked.insert("labels".into(), json!(labels));
-        }
-        if let Some(timeout) = given.get("timeout").filter(|timeout| !timeout.is_null()) {
-            asked.insert("timeout".into(), duration(timeout, &DURATION_UNITS)?);
-        }
-    }
-    if !asked.is_empty() {
-        kept.insert("requestedAcks".into(), Value::Object(asked));
-    }
-    if let Some(interval) = member("randomizationInterval") {
-        kept.insert("randomizationInterval".into(), duration(interval, &DURATION_UNITS)?);
-    }
-    Ok(Value::Object(kept))
+fn resources(value: &Value) -> Result<Value, Failure> {
+    let members = object(value, "resources")?;
+    let checked = members.iter().map(|(key, value)| Ok((resource_key(key)?, resource(value)?)));
+    Ok(Value::Object(checked.collect::<Result<Map<_, _>, Failure>>()?))
 }
 
-fn duration(given: &Value, units: &[&str]) -> Result<Value, Failure> {
-    let invalid = || {
-        Failure::new(
-            400,
-            "policies:subjectannouncement.invalid",
-            "durations of an announcement are written like `1h`, `10m`, `30s`",
-        )
-    };
-    let text = given.as_str().ok_or_else(|| Failure::bad_json("a duration must be a JSON string"))?;
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = &text[digits.len()..];
-    let amount = digits.parse::<u64>().map_err(|_| invalid())?;
-    if units.contains(&unit) { Ok(json!(format!("{amount}{unit}"))) } else { Err(invalid()) }
-}
-
-fn resource(key: &str, value: &Value) -> Result<Value, Failure> {
-    if !is_subject(key) || !key.contains(":/") {
+/// The key as Ditto keeps it: `thing:a/` becomes `thing:/a`. Source: Ditto 3.8, `ImmutableResourceKey`, `JsonPointer`.
+pub fn resource_key(text: &str) -> Result<String, Failure> {
+    if !is_subject(text) {
         return Err(Failure::new(
             400,
             "policies:entry.invalid",
-            format!("`{key}` is no resource: write `thing:/path`, `policy:/path` or `message:/path`"),
+            format!("`{text}` is no resource: write `thing:/path`, `policy:/path` or `message:/path`"),
         ));
     }
+    let parts = text.split_once(':').filter(|(kind, _)| !kind.is_empty());
+    let (kind, path) =
+        parts.ok_or_else(|| Failure::bad_json(format!("`{text}` is no resource: write `thing:/path`")))?;
+    if path.contains("//") {
+        return Err(Failure::new(400, "json.pointer.invalid", "a path must not hold two slashes in a row"));
+    }
+    Ok(format!("{kind}:/{}", path.trim_matches('/')))
+}
+
+fn resource(value: &Value) -> Result<Value, Failure> {
     let members = object(value, "a resource")?;
     Ok(
         json!({"grant": permissions(members.get("grant"), "grant")?, "revoke": permissions(members.get("revoke"), "revoke")?}),
@@ -209,57 +203,32 @@ fn imports(id: &PolicyId, value: &Value) -> Result<Value, Failure> {
     Ok(checked)
 }
 
+fn imported_id(text: &str) -> Result<(), Failure> {
+    let parsed = PolicyId::parse(text);
+    parsed.map(drop).map_err(|e| Failure::new(400, "policies:id.invalid", format!("`{text}`: {e}")))
+}
+
+/// What is no label among `entries` is left out, and a label named twice counts once. Source: Ditto 3.8, `ImmutableEffectedImports`.
 fn import(id: &PolicyId, imported: &str, value: &Value) -> Result<Value, Failure> {
-    PolicyId::parse(imported)
-        .map_err(|e| Failure::new(400, "policies:id.invalid", format!("`{imported}`: {e}")))?;
+    imported_id(imported)?;
     if imported == id.as_str() {
         return Err(Failure::new(400, "policies:import.invalid", "a policy cannot import itself"));
     }
     let members = object(value, "an import")?;
-    let Some(entries) = members.get("entries") else { return Ok(json!({})) };
-    let labels = entries.as_array().filter(|labels| labels.iter().all(Value::is_string));
-    let labels = labels
-        .ok_or_else(|| Failure::bad_json("the `entries` of an import must be a JSON array of labels"))?;
+    if members.is_empty() {
+        return Ok(json!({}));
+    }
+    let mut labels: Vec<&str> = vec![];
+    if let Some(given) = members.get("entries").filter(|given| !given.is_null()) {
+        let given = given.as_array();
+        let given = given
+            .ok_or_else(|| Failure::bad_json("the `entries` of an import must be a JSON array of labels"))?;
+        for name in given.iter().filter_map(Value::as_str) {
+            label(name)?;
+            if !labels.contains(&name) {
+                labels.push(name);
+            }
+        }
+    }
     Ok(json!({"entries": labels}))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_announcement_is_kept_as_ditto_writes_it() {
-        let rows = [
-            (json!({}), json!({"whenDeleted": false})),
-            (json!({"beforeExpiry": "1h"}), json!({"beforeExpiry": "1h", "whenDeleted": false})),
-            (json!({"whenDeleted": true, "more": 1}), json!({"whenDeleted": true})),
-            (
-                json!({"beforeExpiry": "010s", "randomizationInterval": "500ms"}),
-                json!({"beforeExpiry": "10s", "whenDeleted": false, "randomizationInterval": "500ms"}),
-            ),
-            (
-                json!({"requestedAcks": {"labels": ["a:b", 5], "timeout": "10s"}}),
-                json!({"whenDeleted": false, "requestedAcks": {"labels": ["a:b"], "timeout": "10s"}}),
-            ),
-            (json!({"requestedAcks": {"labels": []}}), json!({"whenDeleted": false})),
-        ];
-        for (given, kept) in rows {
-            assert_eq!(announcement(&given).ok(), Some(kept), "{given}");
-        }
-    }
-
-    #[test]
-    fn durations_that_ditto_does_not_know_are_refused() {
-        let rows = [
-            json!({"beforeExpiry": "xx"}),
-            json!({"beforeExpiry": "500ms"}),
-            json!({"beforeExpiry": "1d"}),
-            json!({"beforeExpiry": ""}),
-            json!({"randomizationInterval": "-1s"}),
-            json!({"requestedAcks": {"timeout": "soon"}}),
-        ];
-        for given in rows {
-            assert!(announcement(&given).is_err(), "{given}");
-        }
-    }
 }

@@ -12,7 +12,7 @@ use super::super::place::PolicyPlace;
 use super::super::precondition::{hash_tag, revision_tag};
 use super::super::state::{Change, Document, Entry, Kind, State};
 use super::super::time;
-use super::{IMPORTS_MAX, POLICY, SIZE_MAX, enforcer_of, path, shape, visible};
+use super::{POLICY, SIZE_MAX, enforcer_of, imports, path, placeholder, shape};
 use crate::twin::id::PolicyId;
 use crate::twin::json;
 
@@ -24,8 +24,10 @@ pub fn write(
     command: &Command,
     caller: &Caller,
 ) -> Result<Outcome, Failure> {
+    shape::place(place)?;
+    let place = &placeholder::place(place, caller)?;
     let body = match command.verb {
-        Verb::Put => shape::part(place, id, &command.body, caller.now)?,
+        Verb::Put => shape::part(place, id, &placeholder::body(place, &command.body, caller)?, caller.now)?,
         _ => Value::Null,
     };
     let Some(policy) = state.get(Kind::Policy, id.as_str()) else {
@@ -34,6 +36,13 @@ pub fn write(
             _ => Err(PolicyPlace::Policy.not_found()),
         };
     };
+    let named = match place {
+        PolicyPlace::Policy => imports::of(&body["imports"]),
+        PolicyPlace::Imports => imports::of(&body),
+        PolicyPlace::Import(imported) if command.verb == Verb::Put => vec![(imported.as_str(), &body)],
+        _ => vec![],
+    };
+    imports::permit(state, &named, caller)?;
     let enforcer = state.enforcer(id.as_str(), caller.now).ok_or_else(|| PolicyPlace::Policy.not_found())?;
     if !enforcer.unrestricted(&caller.subjects, POLICY, &path(&place.resource()), Permission::Write) {
         return Err(place.not_modifiable());
@@ -72,8 +81,9 @@ pub fn create(
     lockout: bool,
     caller: &Caller,
 ) -> Result<Change, Failure> {
-    let policy = shape::part(&PolicyPlace::Policy, id, body, caller.now)?;
-    check_imports(state, &policy, caller)?;
+    let body = placeholder::body(&PolicyPlace::Policy, body, caller)?;
+    let policy = shape::part(&PolicyPlace::Policy, id, &body, caller.now)?;
+    imports::permit(state, &imports::of(&policy["imports"]), caller)?;
     let may =
         enforcer_of(state, &policy, caller).unrestricted(&caller.subjects, POLICY, &[], Permission::Write);
     if !may && !lockout {
@@ -83,7 +93,7 @@ pub fn create(
             "the policy does not give you WRITE on `policy:/`",
         ));
     }
-    if !somebody_keeps_write(&policy, false) {
+    if !has_imports(&policy) && !somebody_keeps_write(&policy, false) {
         return Err(PolicyPlace::Policy.would_lock_out());
     }
     stamp(id, policy, state.revision(Kind::Policy, id.as_str()) + 1, caller.now)
@@ -130,8 +140,8 @@ impl Write<'_> {
         } else {
             self.place.pointer().set(&mut policy, body.clone());
         }
-        if matches!(self.place, PolicyPlace::Policy | PolicyPlace::Imports | PolicyPlace::Import(_)) {
-            check_imports(self.state, &policy, self.caller)?;
+        if matches!(self.place, PolicyPlace::Import(_)) {
+            imports::not_too_many(&policy)?;
         }
         let existed = current.is_some();
         let (change, revision) = self.finish(policy)?;
@@ -160,10 +170,16 @@ impl Write<'_> {
         Ok(Outcome { answer: Answer::changed(None, revision), changes: vec![change], patch: None })
     }
 
-    /// One subject alone may be given an expiry even if it was the last without. Observed on Ditto 3.8.12.
+    /// One subject alone may be given an expiry even if it was the last without (observed on Ditto 3.8.12). Imports may
+    /// go whatever is left; only a PUT of all entries asks for a subject although there are imports (its strategies).
     fn finish(&self, policy: Value) -> Result<(Change, u64), Failure> {
         let one_subject = self.command.verb == Verb::Put && matches!(self.place, PolicyPlace::Subject(..));
-        if !somebody_keeps_write(&policy, one_subject) {
+        let safe = match self.place {
+            PolicyPlace::Imports | PolicyPlace::Import(_) => true,
+            PolicyPlace::Entries => somebody_keeps_write(&policy, false),
+            _ => has_imports(&policy) || somebody_keeps_write(&policy, one_subject),
+        };
+        if !safe {
             return Err(self.place.would_lock_out());
         }
         let revision = self.revision() + 1;
@@ -171,33 +187,14 @@ impl Write<'_> {
     }
 }
 
-/// Each imported policy must exist and be readable when it is named.
-fn check_imports(state: &State, policy: &Value, caller: &Caller) -> Result<(), Failure> {
-    let imports = policy["imports"].as_object();
-    if imports.is_some_and(|imports| imports.len() > IMPORTS_MAX) {
-        return Err(Failure::new(
-            400,
-            "policies:imports.toolarge",
-            format!("a policy has at most {IMPORTS_MAX} imports"),
-        ));
-    }
-    let missing = imports.into_iter().flat_map(|i| i.keys()).find(|id| visible(state, id, caller).is_none());
-    match missing {
-        Some(id) => Err(Failure::new(
-            404,
-            "policies:policy.notfound",
-            format!("the imported policy `{id}` does not exist, or you may not read it"),
-        )),
-        None => Ok(()),
-    }
+/// The rights may come from there.
+fn has_imports(policy: &Value) -> bool {
+    policy["imports"].as_object().is_some_and(|imports| !imports.is_empty())
 }
 
 /// A subject (without expiry, unless `expiring` is good enough) has WRITE on exactly `policy:/`.
-/// Not asked of policies with imports. Source: Ditto 3.8, `PoliciesValidator.java`.
+/// Source: Ditto 3.8, `PoliciesValidator.java`.
 fn somebody_keeps_write(policy: &Value, expiring: bool) -> bool {
-    if policy["imports"].as_object().is_some_and(|imports| !imports.is_empty()) {
-        return true;
-    }
     let (mut granted, mut revoked) = (BTreeSet::new(), BTreeSet::new());
     for entry in policy["entries"].as_object().into_iter().flat_map(|entries| entries.values()) {
         let root = &entry["resources"]["policy:/"];

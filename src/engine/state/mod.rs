@@ -176,6 +176,11 @@ impl State {
         self.history.lock().at(id, moment)
     }
 
+    /// Revisions of the past let go for want of room, since the start.
+    pub fn forgotten(&self) -> u64 {
+        self.history.lock().dropped
+    }
+
     /// Things from this id on, by id.
     pub fn things_from(&self, id: &str) -> impl Iterator<Item = &Arc<Thing>> {
         self.things.from(id).filter(|thing| thing.document.is_some())

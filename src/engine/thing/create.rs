@@ -2,7 +2,7 @@
 //! Source: Ditto 3.8, `ThingEnforcerActor.java`: `_copyPolicyFrom`, then `_policy`, then `policyId`, then a default.
 use serde_json::{Value, json};
 
-use super::super::command::{Answer, Caller, Command, Metadata, Outcome, Verb};
+use super::super::command::{Answer, Caller, Command, Metadata, Outcome, Verb, object};
 use super::super::enforce::Permission;
 use super::super::failure::Failure;
 use super::super::place::{PolicyPlace, ThingPart, ThingPlace};
@@ -34,9 +34,18 @@ pub fn create(
         _ => keep_named(&mut thing, body),
     }
     thing["policyId"] = json!(policy_id.as_str());
-    if let Metadata::Put(notes) = &command.headers.metadata {
-        let written = thing.clone();
-        metadata::put(&mut thing, &ThingPlace::root(), notes, &written)?;
+    let inline = command.body.get("_metadata").filter(|notes| command.verb == Verb::Put && !notes.is_null());
+    match (&command.headers.metadata, inline) {
+        (Metadata::Put(_), Some(_)) => {
+            let message = "give `put-metadata` or `_metadata` in the body, not both";
+            return Err(Failure::new(400, "things:metadata.notmodifiable", message));
+        }
+        (Metadata::Put(notes), None) => {
+            let written = thing.clone();
+            metadata::put(&mut thing, &ThingPlace::root(), notes, &written)?;
+        }
+        (_, Some(notes)) => thing["_metadata"] = json!(object(notes, "`_metadata`")?),
+        (_, None) => {}
     }
     let revision = state.revision(Kind::Thing, id.as_str()) + 1;
     let change = stamp(id, thing, revision, caller)?;

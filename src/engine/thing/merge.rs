@@ -5,10 +5,9 @@ use serde_json::Value;
 use super::super::command::{Caller, Headers};
 use super::super::failure::Failure;
 use super::super::place::{ThingPart, ThingPlace};
-use super::{asked_at, shape};
-use crate::rql::condition;
+use super::{holds, shape};
 use crate::twin::id::ThingId;
-use crate::twin::json::Pointer;
+use crate::twin::json::{Object, Pointer, same};
 
 /// Patterns in one patch, and what one may take when compiled, in bytes: together they bound the time of a write.
 const PATTERNS_MAX: usize = 64;
@@ -17,19 +16,16 @@ const REGEX_BYTES_MAX: usize = 256 * 1024;
 /// Checks the patch for the part at `place`. Members Ditto does not know are dropped; a patch of a thing
 /// that has no others is refused.
 pub fn check(place: &ThingPlace, id: &ThingId, patch: &Value) -> Result<Value, Failure> {
+    if place.is_root() {
+        refuse_null(patch, "thingId", "things:id.notdeletable")?;
+        refuse_null(patch, "policyId", "things:policyId.notdeletable")?;
+    }
+    if place.part == ThingPart::PolicyId && patch.is_null() {
+        return Err(Failure::new(400, "things:policyId.notdeletable", "a thing keeps a policyId"));
+    }
     let checked = shape::part(place, id, patch)?;
-    match place.part {
-        ThingPart::Thing => {
-            if checked.as_object().is_none_or(serde_json::Map::is_empty) {
-                return Err(invalid("the patch names no member of a thing"));
-            }
-            refuse_null(&checked, "thingId", "things:id.notdeletable")?;
-            refuse_null(&checked, "policyId", "things:policyId.notdeletable")?;
-        }
-        ThingPart::PolicyId if checked.is_null() => {
-            return Err(Failure::new(400, "things:policyId.notdeletable", "a thing keeps a policyId"));
-        }
-        _ => {}
+    if place.is_root() && checked.as_object().is_none_or(serde_json::Map::is_empty) {
+        return Err(invalid("the patch names no member of a thing"));
     }
     Ok(checked)
 }
@@ -94,11 +90,34 @@ fn whole(regex: &str) -> Result<Regex, Failure> {
 
 /// Takes out the parts whose condition is false; the objects around them stay, even empty.
 /// Source: Ditto 3.8, header `merge-thing-patch-conditions`.
-pub fn drop_unmet(patch: &mut Value, headers: &Headers, thing: &Value, caller: &Caller) {
-    for (part, expr) in &headers.patch_conditions {
-        if !condition::holds(expr, thing, asked_at(thing, caller)) {
+pub fn drop_unmet(
+    patch: &mut Value,
+    headers: &Headers,
+    thing: &Value,
+    caller: &Caller,
+) -> Result<(), Failure> {
+    let asked = patch.clone();
+    for (part, condition) in &headers.patch_conditions {
+        if part.get(&asked).is_some() && !holds(condition, thing, caller)? {
             part.remove(patch);
         }
+    }
+    Ok(())
+}
+
+/// What of the patch differs from what is there; `None` when nothing does. Source: Ditto 3.8, `JsonMergePatch.compute`.
+pub fn changes(current: &Value, patch: &Value) -> Option<Value> {
+    match (current, patch) {
+        _ if same(current, patch) => None,
+        (Value::Object(current), Value::Object(members)) => {
+            let change = |(name, value): (&String, &Value)| match current.get(name) {
+                Some(current) => Some((name.clone(), changes(current, value)?)),
+                None => Some((name.clone(), value.clone())),
+            };
+            let changed: Object = members.iter().filter_map(change).collect();
+            (!changed.is_empty()).then_some(Value::Object(changed))
+        }
+        _ => Some(patch.clone()),
     }
 }
 
@@ -113,6 +132,24 @@ pub fn from_root(pointer: &Pointer, patch: &Value) -> Value {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn only_what_differs_is_left_of_a_patch() {
+        let current = json!({"a": 1, "o": {"x": 1, "y": 2}, "l": [1]});
+        let rows = [
+            (json!({"a": 1.0, "o": {"x": 1}}), None),
+            (json!({"a": 2, "o": {"x": 1, "y": 3}, "l": [1]}), Some(json!({"a": 2, "o": {"y": 3}}))),
+            (
+                json!({"o": {"x": null, "z": null}, "n": {}}),
+                Some(json!({"o": {"x": null, "z": null}, "n": {}})),
+            ),
+            (json!({"o": 5, "l": [1, 2]}), Some(json!({"o": 5, "l": [1, 2]}))),
+            (json!(null), Some(json!(null))),
+        ];
+        for (patch, expected) in rows {
+            assert_eq!(changes(&current, &patch), expected, "{patch}");
+        }
+    }
 
     fn deleted(thing: &Value, patch: &Value) -> Result<Vec<String>, u16> {
         let found = matched(thing, &Pointer::parse("/attributes"), patch);

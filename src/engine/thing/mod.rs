@@ -16,12 +16,12 @@ pub use write::write;
 
 use serde_json::Value;
 
-use super::command::{Caller, Headers, Verb};
+use super::command::{Caller, Condition, Headers, Verb};
 use super::enforce::{Enforcer, Permission};
 use super::failure::Failure;
 use super::place::ThingPlace;
 use super::time;
-use crate::rql::{Expr, Now, condition};
+use crate::rql::{self, Expr, Now, condition};
 use crate::twin::id::ThingId;
 
 /// The largest thing, in UTF-16 units of its compact JSON. Source: Ditto 3.8, `ditto-limits.conf` (`100k`).
@@ -43,13 +43,23 @@ fn condition_failed() -> Failure {
 
 /// Everything a condition names must be readable as a whole; asked before any other right.
 fn conditions_readable(headers: &Headers, enforcer: &Enforcer, caller: &Caller) -> Result<(), Failure> {
-    let conditions = headers.condition.iter().chain(headers.patch_conditions.iter().map(|(_, expr)| expr));
-    let readable = |expr: &Expr| {
-        expr.properties()
-            .iter()
-            .all(|p| enforcer.unrestricted(&caller.subjects, THING, &path(p.segments()), Permission::Read))
-    };
-    if conditions.into_iter().all(readable) { Ok(()) } else { Err(condition_failed()) }
+    let mut conditions =
+        headers.condition.iter().chain(headers.patch_conditions.iter().map(|(_, expr)| expr));
+    conditions.try_for_each(|condition| readable(condition, enforcer, caller))
+}
+
+fn readable(condition: &Condition, enforcer: &Enforcer, caller: &Caller) -> Result<(), Failure> {
+    let properties = condition.as_ref().map_err(Clone::clone)?.properties();
+    let readable = properties
+        .iter()
+        .all(|p| enforcer.unrestricted(&caller.subjects, THING, &path(p.segments()), Permission::Read));
+    if readable { Ok(()) } else { Err(condition_failed()) }
+}
+
+/// A condition names properties that things have.
+pub fn known(condition: &Expr) -> Result<(), Failure> {
+    rql::schema::check(condition)
+        .map_err(|error| Failure::new(400, "rql.expression.invalid", error.to_string()))
 }
 
 /// A condition of a message: everything it names must be readable, and it must hold.
@@ -59,7 +69,7 @@ pub fn check_condition(
     enforcer: &Enforcer,
     caller: &Caller,
 ) -> Result<(), Failure> {
-    let headers = Headers { condition: condition.cloned(), ..Headers::default() };
+    let headers = Headers { condition: condition.cloned().map(Ok), ..Headers::default() };
     conditions_readable(&headers, enforcer, caller)?;
     condition_holds(&headers, thing, caller)
 }
@@ -74,8 +84,16 @@ pub fn check_body(id: &ThingId, place: &ThingPlace, verb: Verb, body: &Value) ->
 }
 
 fn condition_holds(headers: &Headers, thing: &Value, caller: &Caller) -> Result<(), Failure> {
-    let holds = |expr: &Expr| condition::holds(expr, thing, asked_at(thing, caller));
-    if headers.condition.as_ref().is_none_or(holds) { Ok(()) } else { Err(condition_failed()) }
+    match &headers.condition {
+        Some(condition) if !holds(condition, thing, caller)? => Err(condition_failed()),
+        _ => Ok(()),
+    }
+}
+
+fn holds(condition: &Condition, thing: &Value, caller: &Caller) -> Result<bool, Failure> {
+    let expr = condition.as_ref().map_err(Clone::clone)?;
+    known(expr)?;
+    Ok(condition::holds(expr, thing, asked_at(thing, caller)))
 }
 
 /// `time:now` in a condition is later than the last change, also within one millisecond.

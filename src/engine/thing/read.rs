@@ -1,7 +1,7 @@
 //! GET of a thing or a part of it.
 use serde_json::{Value, json};
 
-use super::super::command::{Answer, Caller, Headers, Metadata};
+use super::super::command::{Answer, Caller, Headers, Live, Metadata};
 use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
 use super::super::fields::Selector;
@@ -10,7 +10,7 @@ use super::super::place::{ThingPart, ThingPlace};
 use super::super::precondition::{hash_tag, revision_tag};
 use super::super::state::{Kind, State};
 use super::super::time;
-use super::{THING, condition_holds, conditions_readable, metadata, path};
+use super::{THING, condition_holds, conditions_readable, holds, metadata, path, readable as may_ask};
 use crate::twin::json::Pointer;
 
 /// Answers the part at `place`, cut down to what the caller may read and asked for.
@@ -26,10 +26,14 @@ pub fn read(
     let enforcer = policy_of(thing).and_then(|policy| state.enforcer(policy, caller.now));
     let enforcer = enforcer.ok_or_else(|| ThingPart::Thing.not_found())?;
     conditions_readable(headers, &enforcer, caller)?;
+    if let (Live::If(condition), None) = (&headers.live, &headers.condition) {
+        may_ask(condition, &enforcer, caller)?;
+    }
     let segments = path(place.pointer.segments());
     if !enforcer.partial(&caller.subjects, THING, &segments, Permission::Read) {
         return Err(place.part.not_found());
     }
+    let live_condition_matched = asks_live(headers, thing, caller)?;
     let present = state.revision(Kind::Thing, id);
     let past = match headers.moment {
         None => None,
@@ -56,12 +60,21 @@ pub fn read(
         None => shown(place, readable),
     };
     let metadata = match &headers.metadata {
-        Metadata::Get(places) => Some(metadata::get(thing, place, places)),
+        Metadata::Get(places) => Some(metadata::get(thing, place, places)?),
         _ => None,
     };
     // read as of a revision, Ditto 3.8.12 names the one before it in `entity-revision`
     let named = if headers.moment.is_some() { revision.saturating_sub(1) } else { revision };
-    Ok(Answer { metadata, ..Answer::found(body, Some(etag), Some(named)) })
+    Ok(Answer { metadata, live_condition_matched, ..Answer::found(body, Some(etag), Some(named)) })
+}
+
+/// There is no live channel here, so a read is answered only where Ditto 3.8 would ask the twin as well.
+fn asks_live(headers: &Headers, thing: &Value, caller: &Caller) -> Result<Option<bool>, Failure> {
+    match &headers.live {
+        Live::Never => Ok(None),
+        Live::If(condition) if !holds(condition, thing, caller)? => Ok(Some(false)),
+        Live::If(_) | Live::Always => Err(Failure::not_built("the live channel")),
+    }
 }
 
 /// The thing at an earlier moment; `None` when that is the present.

@@ -16,6 +16,10 @@ const FEATURE_MEMBERS: [&str; 3] = ["definition", "properties", "desiredProperti
 pub fn part(place: &ThingPlace, id: &ThingId, value: &Value) -> Result<Value, Failure> {
     match place.part {
         ThingPart::Thing => thing(id, value).map(Value::Object),
+        // alone, what is no string is read as one (Ditto 3.8, `ThingsRoute.java`)
+        ThingPart::PolicyId if !value.is_string() => {
+            parse_policy_id(&value.to_string()).map(|_| value.clone())
+        }
         ThingPart::PolicyId => policy_id(value).map(|()| value.clone()),
         ThingPart::Definition => definition(value).map(|()| value.clone()),
         ThingPart::Attributes | ThingPart::Properties | ThingPart::DesiredProperties => {
@@ -37,7 +41,7 @@ pub fn thing(id: &ThingId, value: &Value) -> Result<Object, Failure> {
         Value::Object(members) => members,
         _ => return Err(Failure::bad_json("a thing must be a JSON object")),
     };
-    if let Some(given) = members.get("thingId").filter(|given| !given.is_null()) {
+    if let Some(given) = members.get("thingId") {
         own_id(id, given)?;
     }
     if let Some(given) = members.get("policyId").filter(|given| !given.is_null()) {

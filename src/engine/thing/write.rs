@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::command::{Answer, Caller, Command, Headers, IfEqual, Metadata, Outcome, Verb};
+use super::super::command::{Answer, Caller, Command, Headers, IfEqual, Live, Metadata, Outcome, Verb};
 use super::super::depth;
 use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
@@ -30,8 +30,11 @@ pub fn write(
         Verb::Patch => merge::check(place, id, &command.body)?,
     };
     let Some(thing) = state.get(Kind::Thing, id.as_str()) else {
-        return match command.verb {
-            Verb::Put | Verb::Patch if place.is_root() => create::create(state, id, command, body, caller),
+        return match (command.verb, &command.headers.live) {
+            (Verb::Put | Verb::Patch, Live::If(_)) if place.is_root() => Err(live_condition()),
+            (Verb::Put | Verb::Patch, Live::Never) if place.is_root() => {
+                create::create(state, id, command, body, caller)
+            }
             _ => Err(ThingPart::Thing.not_found()),
         };
     };
@@ -41,18 +44,29 @@ pub fn write(
     let headers = &command.headers;
     conditions_readable(headers, &enforcer, caller)?;
     permit(&enforcer, place, command.verb, &body, caller)?;
+    match headers.live {
+        Live::Never => {}
+        Live::If(_) => return Err(live_condition()),
+        Live::Always => return Err(Failure::not_built("the live channel")),
+    }
     let forgone = match command.verb {
         Verb::Patch => merge::matched(thing, &place.pointer, &body)?,
         _ => vec![],
     };
     permit_each(&enforcer, &forgone, caller)?;
     condition_holds(headers, thing, caller)?;
-    let write = Write { id, place, headers, thing, revision: state.revision(Kind::Thing, id.as_str()) };
+    let revision = state.revision(Kind::Thing, id.as_str());
+    let write = Write { id, place, headers, thing, revision, verb: command.verb };
     match command.verb {
         Verb::Get | Verb::Delete => write.delete(caller),
         Verb::Put => write.put(body, caller),
         Verb::Patch => write.patch(body, &forgone, caller),
     }
+}
+
+fn live_condition() -> Failure {
+    let message = "`live-channel-condition` is for reads only";
+    Failure::new(405, "things:live.channelcondition.notallowed", message)
 }
 
 /// Source: Ditto 3.8, `ThingCommandEnforcement.java`: a merge without WRITE on all of its place needs it on every leaf.
@@ -90,6 +104,7 @@ struct Write<'a> {
     headers: &'a Headers,
     thing: &'a Value,
     revision: u64,
+    verb: Verb,
 }
 
 impl Write<'_> {
@@ -126,7 +141,6 @@ impl Write<'_> {
         self.check_preconditions()?;
         let mut thing = self.thing.clone();
         self.place.pointer.remove(&mut thing);
-        metadata::forget(&mut thing, self.place);
         let change = self.finish(thing, &Value::Null, caller)?;
         Ok(Outcome { answer: Answer::changed(None, self.revision + 1), changes: vec![change], patch: None })
     }
@@ -144,10 +158,10 @@ impl Write<'_> {
     }
 
     fn put(&self, body: Value, caller: &Caller) -> Result<Outcome, Failure> {
+        self.check_preconditions()?;
         if self.in_missing_feature() {
             return Err(ThingPart::Feature.not_found());
         }
-        self.check_preconditions()?;
         if self.headers.if_equal == IfEqual::Skip && self.put_changes_nothing(&body) {
             return Err(unchanged());
         }
@@ -184,15 +198,18 @@ impl Write<'_> {
     /// `forgone` are the places that patterns in the patch delete, before anything is merged.
     fn patch(&self, mut patch: Value, forgone: &[Pointer], caller: &Caller) -> Result<Outcome, Failure> {
         self.check_preconditions()?;
-        merge::drop_unmet(&mut patch, self.headers, self.thing, caller);
-        let mut thing = self.thing.clone();
-        for place in forgone {
-            place.remove(&mut thing);
-        }
-        json::merge(&mut thing, &merge::from_root(&self.place.pointer, &patch));
-        if self.headers.if_equal != IfEqual::Update && json::same(&thing, self.thing) {
+        // `if-equal` looks at the whole patch, whatever its conditions leave of it (Ditto 3.8, `MergeThingStrategy.java`)
+        if self.headers.if_equal != IfEqual::Update && json::same(&self.patched(&patch, forgone), self.thing)
+        {
             return Err(unchanged());
         }
+        if self.headers.if_equal == IfEqual::SkipMinimizingMerge
+            && let Some(changes) = self.current().and_then(|current| merge::changes(current, &patch))
+        {
+            patch = changes;
+        }
+        merge::drop_unmet(&mut patch, self.headers, self.thing, caller)?;
+        let thing = self.patched(&patch, forgone);
         let change = self.finish(thing, &patch, caller)?;
         let revision = self.revision + 1;
         let etag = match (&change.entry.document, self.place.part) {
@@ -205,14 +222,26 @@ impl Write<'_> {
         Ok(Outcome { answer: Answer::changed(etag, revision), changes: vec![change], patch: Some(patch) })
     }
 
+    fn patched(&self, patch: &Value, forgone: &[Pointer]) -> Value {
+        let mut thing = self.thing.clone();
+        for place in forgone {
+            place.remove(&mut thing);
+        }
+        json::merge(&mut thing, &merge::from_root(&self.place.pointer, patch));
+        thing
+    }
+
     fn finish(&self, mut thing: Value, written: &Value, caller: &Caller) -> Result<Change, Failure> {
         match &self.headers.metadata {
             Metadata::Put(notes) => {
                 let whole = if self.place.is_root() { thing.clone() } else { written.clone() };
                 metadata::put(&mut thing, self.place, notes, &whole)?;
             }
-            Metadata::Delete(keys) => metadata::delete(&mut thing, self.place, keys),
+            Metadata::Delete(keys) => metadata::delete(&mut thing, self.place, keys, self.current())?,
             Metadata::None | Metadata::Get(_) => {}
+        }
+        if !self.place.is_root() || matches!(self.headers.metadata, Metadata::None | Metadata::Get(_)) {
+            metadata::follow(&mut thing, self.place, self.verb, written);
         }
         stamp(self.id, thing, self.revision + 1, caller)
     }

@@ -10,7 +10,7 @@ use super::super::desired::Deletion;
 use super::super::facts::Going;
 use super::super::id::ThingId;
 use super::super::mark::{Mark, Origin};
-use super::super::reason::{Held, Note, Reason};
+use super::super::reason::{Held, Reason};
 use super::super::request::{Answer, Next, Request};
 use super::super::rql_text;
 use super::super::said::Refused;
@@ -35,7 +35,7 @@ impl TwinPass {
         }
         let hands_off = if self.facts.paused { Some("it is suspended or paused") } else { going.hands_off };
         if let Some(why) = hands_off {
-            self.note("LeftInDitto", format!("the thing stays in Ditto with its mark, because {why}"));
+            self.warn("LeftInDitto", format!("the thing stays in Ditto with its mark, because {why}"));
             return self.finalize();
         }
         let Some(id) = self.facts.id.clone() else { return self.finalize() };
@@ -137,11 +137,11 @@ impl TwinPass {
                 )
             }
             Some(mark) => {
-                self.note("LeftInDitto", format!("the thing stays: it is managed by {} now", mark.place()));
+                self.warn("LeftInDitto", format!("the thing stays: it is managed by {} now", mark.place()));
                 self.finalize()
             }
             None => {
-                self.note("LeftInDitto", "the thing stays: it does not carry our mark".into());
+                self.warn("LeftInDitto", "the thing stays: it does not carry our mark".into());
                 self.finalize()
             }
         }
@@ -167,7 +167,7 @@ impl TwinPass {
     }
 
     fn fail(mut self, message: String) -> (Self, Next) {
-        self.outcome.notes.push(Note { reason: "DeletionFailed", message: message.clone(), warning: true });
+        self.warn("DeletionFailed", message.clone());
         self.stop(false, Held::new(Reason::DeletionFailed, message))
     }
 }

@@ -5,6 +5,7 @@
 //! what was seen before it.
 mod decide;
 mod leave;
+mod memory;
 
 use serde_json::{Value, json};
 
@@ -14,8 +15,9 @@ use super::claim::Claim;
 use super::desired::Desired;
 use super::facts::{PolicyFact, TwinFacts};
 use super::json::Pointer;
-use super::mark::{Base, Mark, Origin};
-use super::ownership::{Declared, declared};
+use super::json::pointer_bytes;
+use super::mark::Origin;
+use super::ownership::declared;
 use super::plan;
 use super::reason::{Applied, Held, Note, Outcome, Reason};
 use super::request::{Answer, Next, Request};
@@ -24,6 +26,9 @@ use super::said::Refused;
 /// What a patch's headers hold besides mark and guards, in bytes: their names, the fence, and the frame of
 /// `put-metadata`.
 const PATCH_FRAME_BYTES: usize = 640;
+/// The paths of all declared values together, in bytes. Ditto's largest thing has some 10,000 values; but long
+/// names above many of them would take hundreds of megabytes to write out.
+const PATHS_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// How often one pass looks at the same thing before it leaves the rest to the next.
 pub const LOOKS_MAX: u32 = 4;
 /// As [`LOOKS_MAX`], when each look moved some of many seeds closer.
@@ -34,9 +39,20 @@ enum State {
     Finalizing,
     CheckingPolicy { seen: Option<Box<FoundThing>> },
     Looking,
-    Creating,
-    Patching { applied: Box<Applied>, look_again: bool },
+    Creating { pending: Box<Pending> },
+    Patching { pending: Box<Pending>, look_again: bool },
     Leaving(Leaving),
+}
+
+/// What holds once Ditto took the write under way, and not before.
+#[derive(Clone, Debug, PartialEq)]
+struct Pending {
+    applied: Applied,
+    origin: Origin,
+    /// It sets back what drifted.
+    repairs: bool,
+    /// The resource that had the thing until now.
+    taken_from: Option<String>,
 }
 
 /// One pass: where it stands, and what it has come to so far.
@@ -49,8 +65,6 @@ pub struct TwinPass {
     failed_fences: u32,
     policy_checked: bool,
     header_room: usize,
-    /// The origin that holds once a write was taken.
-    adopting: Option<Origin>,
     outcome: Outcome,
 }
 
@@ -68,7 +82,7 @@ impl TwinPass {
             outcome.policy_id = Some(id.to_string());
         }
         let state = State::Looking;
-        let pass = Self {
+        let mut pass = Self {
             facts,
             state,
             looks: 0,
@@ -76,7 +90,6 @@ impl TwinPass {
             failed_fences: 0,
             policy_checked: false,
             header_room,
-            adopting: None,
             outcome,
         };
         if let Some(going) = pass.facts.going.clone() {
@@ -85,7 +98,9 @@ impl TwinPass {
         if pass.facts.paused {
             return pass.paused();
         }
-        match pass.obstacle() {
+        let obstacle = pass.obstacle();
+        pass.outcome.resolved = obstacle.is_none() && matches!(pass.facts.policy, PolicyFact::Managed(_));
+        match obstacle {
             Some((references, held)) => pass.stop(references, held),
             None if pass.facts.has_finalizer => pass.look(),
             None => pass.ask(State::Finalizing, Request::AddFinalizer),
@@ -97,6 +112,14 @@ impl TwinPass {
         let facts = &self.facts;
         if let Err(why) = &facts.desired {
             return Some((false, Held::new(Reason::InvalidSpec, why)));
+        }
+        let paths = facts.desired.as_ref().map_or(0, |desired| pointer_bytes(&desired.document));
+        if paths > PATHS_BYTES_MAX {
+            let message = format!(
+                "the paths of all declared values are {paths} bytes together, and {PATHS_BYTES_MAX} may be: shorten \
+                 the names above many values, or take levels out"
+            );
+            return Some((false, Held::new(Reason::TooLarge, message)));
         }
         if let Err(why) = &facts.tenancy {
             return Some((false, Held::new(Reason::NamespaceNotAllowed, why)));
@@ -138,9 +161,9 @@ impl TwinPass {
                 self.policy_checked = true;
                 self.decide(seen.map(|found| *found))
             }
-            (State::Creating, Answer::Written(result)) => self.created(result),
-            (State::Patching { applied, look_again }, Answer::Written(result)) => {
-                self.patched(*applied, look_again, result)
+            (State::Creating { pending }, Answer::Written(result)) => self.created(*pending, result),
+            (State::Patching { pending, look_again }, Answer::Written(result)) => {
+                self.patched(*pending, look_again, result)
             }
             (_, Answer::Thing(Err(refused)) | Answer::Policy(Err(refused))) => {
                 self.stop(false, Held::refused(&refused))
@@ -160,17 +183,6 @@ impl TwinPass {
         self.outcome.policy_id.clone().unwrap_or_default()
     }
 
-    /// What we own, as far as anybody still knows: status in a cluster, the mark in a folder.
-    fn base(&self, mark: Option<&Mark>, hash: &str, declared: &Declared) -> Option<Base> {
-        if self.facts.folder {
-            return mark.and_then(|mark| mark.base.clone());
-        }
-        let remembered = self.facts.known.applied.as_ref().map(|applied| applied.base.clone());
-        // Status was lost, and the mark says that this very document is what was written last.
-        remembered
-            .or_else(|| mark.filter(|mark| mark.hash == hash).map(|_| plan::base_after_create(declared)))
-    }
-
     fn look(mut self) -> (Self, Next) {
         self.looks += 1;
         let Some(desired) = self.desired() else { return self.broken() };
@@ -187,7 +199,9 @@ impl TwinPass {
     }
 
     fn check_policy(self, seen: Option<Box<FoundThing>>) -> (Self, Next) {
-        let PolicyFact::Unmanaged(id) = self.facts.policy.clone() else { return self.broken() };
+        let (PolicyFact::Managed(id) | PolicyFact::Unmanaged(id)) = self.facts.policy.clone() else {
+            return self.broken();
+        };
         self.ask(State::CheckingPolicy { seen }, Request::FindPolicy { id })
     }
 
@@ -209,47 +223,77 @@ impl TwinPass {
         Some(Held::new(Reason::PolicyNotAccessible, format!("{what}; add this entry to it: {entry}")))
     }
 
-    fn created(mut self, result: Result<u64, Refused>) -> (Self, Next) {
+    fn created(mut self, pending: Pending, result: Result<u64, Refused>) -> (Self, Next) {
         match result {
             Ok(revision) => {
-                let Some(desired) = self.desired().cloned() else { return self.broken() };
-                let base = plan::base_after_create(&declared(&desired));
-                self.wrote(revision, Applied { hash: desired.hash(), base });
-                self.outcome.origin = Some(Origin::Created);
+                self.wrote(revision, pending);
                 self.done()
             }
-            Err(Refused::Changed(_)) => self.fence_failed(),
-            Err(refused @ Refused::Missing(_)) => {
+            Err(Refused::Changed(_)) => {
+                let message = self.hidden();
+                self.fence_failed(&message)
+            }
+            Err(refused @ Refused::Missing(_)) if !refused.said().code.starts_with("things:") => {
                 let mut held = Held::refused(&refused);
                 held.reason = Reason::PolicyNotAccessible;
                 held.message = format!("policy {} is missing, or hidden from TwinOps", self.wanted_policy());
                 self.stop(true, held)
             }
+            Err(refused @ (Refused::Forbidden(_) | Refused::Missing(_))) => {
+                let mut held = Held::refused(&refused);
+                let policy = self.wanted_policy();
+                held.message = format!(
+                    "{refused}; policy {policy} does not let TwinOps create it, or {}",
+                    self.hidden()
+                );
+                self.stop(false, held)
+            }
             Err(refused) => self.stop(false, Held::refused(&refused)),
         }
     }
 
-    fn patched(mut self, applied: Applied, look_again: bool, result: Result<u64, Refused>) -> (Self, Next) {
+    /// Ditto shows no thing and takes none: one is there.
+    fn hidden(&self) -> String {
+        let id = self.outcome.id.as_deref().unwrap_or_default();
+        let subject = self.facts.subjects.first().map_or("TwinOps", String::as_str);
+        format!(
+            "a thing {id} is there and hidden from TwinOps: give {subject} READ and WRITE on `thing:/` in the policy \
+             of that thing"
+        )
+    }
+
+    fn patched(mut self, pending: Pending, look_again: bool, result: Result<u64, Refused>) -> (Self, Next) {
         match result {
             Ok(revision) => {
-                self.wrote(revision, applied);
+                self.wrote(revision, pending);
                 self.failed_fences = 0;
                 if look_again { self.look_after_write() } else { self.done() }
             }
             // A patch with `If-Match: *` of a thing that went meanwhile.
-            Err(Refused::Changed(_) | Refused::Missing(_)) => self.fence_failed(),
+            Err(Refused::Changed(_) | Refused::Missing(_)) => self.fence_failed(
+                "its fence failed twice although it looks ours: somebody writes at the same time, or TwinOps lacks \
+                 READ on `thing:/`",
+            ),
             Err(refused) => self.stop(false, Held::refused(&refused)),
         }
     }
 
     /// From here on status would say what was written: later looks of this pass build on it.
-    fn wrote(&mut self, revision: u64, applied: Applied) {
+    fn wrote(&mut self, revision: u64, pending: Pending) {
         self.outcome.writes += 1;
         self.outcome.revision = Some(revision);
         self.outcome.synced = Ok(Reason::Applied);
-        self.outcome.origin = self.adopting.or(self.outcome.origin);
-        self.outcome.applied = Some(applied.clone());
-        self.facts.known.applied = Some(applied);
+        self.outcome.origin = Some(pending.origin);
+        self.outcome.observed = true;
+        self.outcome.resolved = true;
+        if let Some(drift) = self.outcome.drift.as_mut().filter(|_| pending.repairs) {
+            drift.repaired = true;
+        }
+        if let Some(who) = pending.taken_from {
+            self.tell("TakenOver", format!("taken over from {who}"), false);
+        }
+        self.outcome.applied = Some(pending.applied.clone());
+        self.facts.known.applied = Some(pending.applied);
     }
 
     fn look_after_write(mut self) -> (Self, Next) {
@@ -259,14 +303,12 @@ impl TwinPass {
     }
 
     /// A 412 never tells why: look again and decide anew, twice at most.
-    fn fence_failed(mut self) -> (Self, Next) {
+    fn fence_failed(mut self, message: &str) -> (Self, Next) {
         const FAILED_FENCES_MAX: u32 = 2;
         self.failed_fences += 1;
         if self.failed_fences < FAILED_FENCES_MAX {
             return self.look();
         }
-        let message = "its fence failed twice although it looks ours: somebody writes at the same time, or TwinOps \
-                       lacks READ on `thing:/`";
         self.stop(false, Held::new(Reason::ResourceConflict, message))
     }
 
@@ -284,8 +326,16 @@ impl TwinPass {
         self.outcome.clone()
     }
 
-    fn note(&mut self, reason: &'static str, message: String) {
-        self.outcome.notes.push(Note { reason, message, warning: true });
+    fn warn(&mut self, reason: &'static str, message: String) {
+        self.tell(reason, message, true);
+    }
+
+    /// Once, however often this pass looks.
+    fn tell(&mut self, reason: &'static str, message: String, warning: bool) {
+        let note = Note { reason, message, warning };
+        if !self.outcome.notes.contains(&note) {
+            self.outcome.notes.push(note);
+        }
     }
 
     fn ask(mut self, state: State, request: Request) -> (Self, Next) {

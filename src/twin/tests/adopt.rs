@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::adopt::{Case, Ours, judge};
+use super::super::adopt::{Case, Ours, Watched, judge};
 use super::super::desired::{Adoption, Identity};
 use super::super::mark::{Mark, Origin};
 use super::super::reason::Reason;
@@ -23,6 +23,7 @@ struct Row {
     known_ours: bool,
     takeover: Option<i64>,
     living: &'static [&'static str],
+    watched: &'static [&'static str],
     expect: Result<(Origin, &'static str), Reason>,
 }
 
@@ -35,6 +36,7 @@ const PLAIN: Row = Row {
     known_ours: false,
     takeover: None,
     living: &[],
+    watched: &[],
     expect: Err(Reason::NotAdoptable),
 };
 
@@ -47,6 +49,12 @@ fn f33_the_adoption_table() {
     use Adoption::{Always, IfIdentical, Never};
     let adopted = Ok((Origin::Adopted, UNMARKED));
     let foreign = || Some(note(|id| id.owner = "other".into()));
+    let elsewhere = || {
+        Some(note(|id| {
+            id.uid = "uid-0".into();
+            id.namespace = "other".into();
+        }))
+    };
     let rows = [
         Row { name: "unmarked, IfUnowned", expect: adopted, ..PLAIN },
         Row { name: "unmarked, Always", adoption: Always, expect: adopted, ..PLAIN },
@@ -160,10 +168,45 @@ fn f33_the_adoption_table() {
             expect: Err(Reason::ResourceConflict),
             ..PLAIN
         },
+        Row {
+            name: "marked from a namespace that is watched too, where it is gone",
+            note: elsewhere(),
+            watched: &["plant", "other"],
+            expect: Ok((Origin::Created, "eq(_metadata/twinops/uid,\"uid-0\")")),
+            ..PLAIN
+        },
+        Row {
+            name: "marked from a namespace that is not watched: it may live",
+            note: elsewhere(),
+            watched: &["plant"],
+            expect: Err(Reason::ResourceConflict),
+            ..PLAIN
+        },
+        Row {
+            name: "marked from a namespace that is not watched, Always",
+            note: elsewhere(),
+            watched: &["plant"],
+            adoption: Always,
+            expect: Ok((Origin::Adopted, "eq(_metadata/twinops/uid,\"uid-0\")")),
+            ..PLAIN
+        },
+        Row {
+            name: "ours until somebody took it from a namespace that is not watched, Always",
+            note: elsewhere(),
+            watched: &["plant"],
+            adoption: Always,
+            known_ours: true,
+            expect: Err(Reason::ResourceConflict),
+            ..PLAIN
+        },
     ];
     for row in rows {
         let identity = identity();
         let living: BTreeSet<String> = row.living.iter().map(|uid| (*uid).to_owned()).collect();
+        let watched = match row.watched {
+            [] => Watched::All,
+            names => Watched::Only(names.iter().map(|name| (*name).to_owned()).collect()),
+        };
         let case = Case {
             identity: &identity,
             adoption: row.adoption,
@@ -173,6 +216,7 @@ fn f33_the_adoption_table() {
             known_ours: row.known_ours,
             takeover: row.takeover,
             living: &living,
+            watched: &watched,
             folder: false,
         };
         let judged = judge(&case);
@@ -197,6 +241,7 @@ fn a_refusal_names_the_owner() {
         known_ours: false,
         takeover: None,
         living: &BTreeSet::new(),
+        watched: &Watched::All,
         folder: false,
     };
     let held = judge(&case).unwrap_err();

@@ -1,9 +1,12 @@
 //! Tables and laws of the core.
 mod adopt;
+mod matrix;
+mod memory;
 mod pass;
 mod plan;
 mod policy;
 mod policy_review;
+mod world;
 
 use serde_json::Value;
 

@@ -51,6 +51,7 @@ pub fn facts(desired: DesiredPolicy) -> PolicyFacts {
         known: KnownPolicy::default(),
         takeover: None,
         living: BTreeSet::new(),
+        watched: super::super::adopt::Watched::All,
         subjects: vec!["nginx:operator".into()],
         bridge: None,
         imports: Imports::default(),

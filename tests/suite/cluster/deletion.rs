@@ -91,6 +91,30 @@ fn a_policy_in_use_waits_for_its_twins() {
 }
 
 #[test]
+fn f17_a_rolling_deletion_is_held_as_one_at_once_would_be() {
+    let desk = Desk::with(NO_RESYNC, &["--breaker-twins", "3", "--breaker-percent", "20"]);
+    desk.apply(&desk.policy("sensors")).ok();
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        desk.apply(&desk.twin(name)).ok();
+    }
+    for name in names {
+        desk.wait_ready("dt", name);
+    }
+    for name in &names[..3] {
+        desk.delete("dt", name);
+        desk.wait_gone("dt", name);
+    }
+    desk.delete("dt", "d");
+    let message = desk.wait_reason("dt", "d", "DeletionHeld");
+    assert!(message.contains("4 of 5 twins") && message.contains("--breaker-twins"), "{message}");
+    assert!(desk.thing("d").is_some());
+    desk.kubectl(&["annotate", "dt", "d", "twinops.dev/confirm-deletion=true"]).ok();
+    desk.wait_gone("dt", "d");
+    assert_eq!(desk.thing("d"), None);
+}
+
+#[test]
 fn f17_a_mass_deletion_is_held_until_it_is_confirmed() {
     const TWINS: usize = 55;
     let mut desk = Desk::new(NO_RESYNC);

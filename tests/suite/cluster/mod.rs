@@ -3,15 +3,20 @@
 //! Every test has a Kubernetes namespace, a Ditto namespace and an operator of its own. Operator, device
 //! and user are three subjects in Ditto; in Kubernetes the operator has `manifests/operator-rbac.yaml`
 //! and nothing else.
+mod changes;
 mod claims;
 mod deletion;
+mod leader;
 mod life;
 mod outage;
 mod policies;
 mod quiet;
 mod rbac;
 mod refused;
+mod resync;
+mod rows;
 mod solo;
+mod views;
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -50,6 +55,17 @@ pub fn let_operator_in(cluster: &Cluster) {
     cluster.apply_stdin("admin", BINDING, true).ok();
 }
 
+/// Lets the user `operator` take part in the election of this namespace.
+pub fn let_operator_lead(cluster: &Cluster, namespace: &str) {
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "twinops-leader", "namespace": namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "twinops-leader"},
+        "subjects": [{"kind": "User", "name": "operator", "apiGroup": "rbac.authorization.k8s.io"}],
+    });
+    cluster.apply_stdin("admin", &binding.to_string(), true).ok();
+}
+
 fn cluster() -> &'static Cluster {
     static READY: LazyLock<&'static Cluster> = LazyLock::new(|| {
         let cluster = installed();
@@ -76,10 +92,14 @@ pub struct Operator {
 
 impl Operator {
     pub fn start(cluster: &Cluster, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
+        Self::start_as(&cluster.kubeconfig("operator"), ditto, folder, more)
+    }
+
+    pub fn start_as(kubeconfig: &Path, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
         static STARTS: AtomicU32 = AtomicU32::new(0);
         let mut command = twinops();
         command.args(["operator", "--management-listen", "127.0.0.1:0", "--log-level", "debug"]);
-        command.arg("--kubeconfig").arg(cluster.kubeconfig("operator"));
+        command.arg("--kubeconfig").arg(kubeconfig);
         command.args(["--ditto-url", &ditto.url, "--ditto-pre-authenticated", OPERATOR]).args(more);
         // A log of its own, so that the address in it is that of this start.
         let name = format!("operator-{}", STARTS.fetch_add(1, Ordering::Relaxed));
@@ -89,6 +109,30 @@ impl Operator {
             last_after(&child.log(), "operator: management ")
         });
         Self { child, management }
+    }
+
+    pub fn leads(&self) -> bool {
+        self.get("/metrics").1.contains("twinops_leader 1")
+    }
+
+    /// The value of a metric, by its name with labels; 0 when it is not there yet.
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, metrics) = self.get("/metrics");
+        let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or_default()
+    }
+
+    /// Passes over twins so far.
+    pub fn passes(&self) -> u64 {
+        self.metric("twinops_pass_duration_seconds_count{kind=\"DigitalTwin\"}")
+    }
+
+    /// Waits until everything was compared with Ditto twice more: one of them began after this call.
+    #[track_caller]
+    pub fn wait_resyncs(&self) {
+        let whole = || self.metric("twinops_resyncs_total{result=\"whole\"}");
+        let before = whole();
+        wait_for("two more resyncs", SOON, || (whole() >= before + 2).then_some(()));
     }
 
     /// What the management port answers.
@@ -125,11 +169,17 @@ impl Desk {
     }
 
     pub fn beside(ditto: &Ditto, resync: &str, more: &[&str]) -> Self {
+        Self::through(&cluster().kubeconfig("operator"), ditto, resync, more)
+    }
+
+    /// With an operator that reaches the API server as this kubeconfig says.
+    pub fn through(kubeconfig: &Path, ditto: &Ditto, resync: &str, more: &[&str]) -> Self {
         let cluster = cluster();
         let namespace = cluster.namespace();
+        let_operator_lead(cluster, &namespace);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let args = ["--watch-namespace", &namespace, "--resync", resync];
-        let mut operator = Operator::start(cluster, ditto, folder.path(), &[&args, more].concat());
+        let args = ["--watch-namespace", &namespace, "--lease-namespace", &namespace, "--resync", resync];
+        let mut operator = Operator::start_as(kubeconfig, ditto, folder.path(), &[&args, more].concat());
         operator.wait_ready();
         let ditto_namespace = format!("org.{}", namespace.replace('-', ""));
         Self { cluster, namespace, ditto_namespace, folder, operator }
@@ -139,9 +189,14 @@ impl Desk {
     pub fn restart(&mut self, resync: &str, meanwhile: impl FnOnce(&Self)) {
         assert!(self.operator.child.stop().success(), "{}", self.operator.child.log());
         meanwhile(self);
-        let args = ["--watch-namespace", &self.namespace, "--resync", resync];
-        self.operator = Operator::start(self.cluster, ditto(), self.folder.path(), &args);
+        self.operator = self.another(&["--resync", resync]);
         self.operator.wait_ready();
+    }
+
+    /// Another operator over the same resources, which takes part in the same election.
+    pub fn another(&self, more: &[&str]) -> Operator {
+        let args = ["--watch-namespace", &self.namespace, "--lease-namespace", &self.namespace];
+        Operator::start(self.cluster, ditto(), self.folder.path(), &[&args, more].concat())
     }
 
     pub fn id(&self, name: &str) -> String {

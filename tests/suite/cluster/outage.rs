@@ -40,7 +40,8 @@ fn an_operator_without_a_ditto_waits_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let closed =
         crate::support::ditto::Ditto { url: format!("http://127.0.0.1:{}", crate::support::free_port()) };
-    let mut operator = Operator::start(cluster(), &closed, folder.path(), &["--watch-namespace", "nowhere"]);
+    let nowhere = ["--watch-namespace", "nowhere", "--lease-namespace", "nowhere"];
+    let mut operator = Operator::start(cluster(), &closed, folder.path(), &nowhere);
     wait_for("readiness to say so", SOON, || {
         let (status, text) = operator.get("/readyz");
         (status == 503 && text.contains("ditto: Ditto does not know us") && text.contains(&closed.url))

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Desk, NO_RESYNC, QUICK_RESYNC, SOON, USER, ditto, life::passes};
+use super::{Desk, NO_RESYNC, QUICK_RESYNC, SOON, USER, ditto};
 use crate::support::wait_for;
 
 const TWINS: usize = 5;
@@ -56,8 +56,9 @@ fn a_second_start_and_every_resync_write_nothing() {
 
     let before = versions(&desk);
     desk.restart(QUICK_RESYNC, |_| {});
-    let three_times_each = 3 * u64::try_from(TWINS).unwrap();
-    wait_for("three passes over each", SOON, || (passes(&desk) >= three_times_each).then_some(()));
+    let each = u64::try_from(TWINS).unwrap();
+    wait_for("a pass over each", SOON, || (desk.operator.passes() >= each).then_some(()));
+    desk.operator.wait_resyncs();
     assert_eq!(versions(&desk), before, "{}", desk.operator.child.log());
     assert_eq!(written(&desk), 0);
 }

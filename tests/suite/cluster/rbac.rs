@@ -24,5 +24,13 @@ fn the_role_holds_these_rules_and_no_more() {
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
     ]);
     assert_eq!(role["rules"], expected);
+    let leader =
+        text.split("---").find(|part| part.contains("kind: ClusterRole\n") && part.contains("leases"));
+    let leader: Value = serde_yaml::from_str(leader.unwrap()).unwrap();
+    let leases = json!([{
+        "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+        "verbs": ["get", "list", "watch", "create", "update"],
+    }]);
+    assert_eq!(leader["rules"], leases, "bound in one namespace, never in all");
     assert!(!text.contains('*') && !text.contains("secrets"), "least privilege");
 }

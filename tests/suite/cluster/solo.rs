@@ -2,7 +2,7 @@
 //! namespaces. On an API server of its own.
 use serde_json::{Value, json};
 
-use super::{Operator, QUICK_RESYNC, SOON, condition, ditto, let_operator_in};
+use super::{Operator, QUICK_RESYNC, SOON, condition, ditto, let_operator_in, let_operator_lead};
 use crate::support::apiserver::Cluster;
 use crate::support::ditto::Ditto;
 use crate::support::wait_for;
@@ -63,10 +63,12 @@ fn definitions_come_late_one_resource_is_unreadable_and_definitions_go() {
     let_operator_in(&cluster);
     readiness(&operator, "twinops crds | kubectl apply");
     install(&cluster);
+    readiness(&operator, "the lease: Kubernetes does not allow it");
+    let_operator_lead(&cluster, "default");
     operator.wait_ready();
 
     f20_one_unreadable_object_stops_nobody(&cluster, &operator);
-    terminating_definitions_leave_things(&cluster, ditto());
+    f19_terminating_definitions_leave_things(&cluster, ditto());
     assert!(operator.child.stop().success(), "{}", operator.child.log());
 }
 
@@ -91,7 +93,7 @@ fn f20_one_unreadable_object_stops_nobody(cluster: &Cluster, operator: &Operator
     wait_for("the repaired one to be Ready", SOON, || is_ready(cluster, "broken"));
 }
 
-fn terminating_definitions_leave_things(cluster: &Cluster, ditto: &Ditto) {
+fn f19_terminating_definitions_leave_things(cluster: &Cluster, ditto: &Ditto) {
     let before = ditto.thing(super::USER, "org.solo:pump").expect("the thing is there");
     cluster.kubectl("admin", &["delete", "crd", "digitaltwins.twinops.dev", "--timeout=60s"]).ok();
     let crds = cluster.kubectl("admin", &["get", "crd", "-o", "name"]).ok();

@@ -4,6 +4,7 @@ mod access;
 mod compare;
 mod durability;
 pub mod engine;
+mod full_disk;
 mod live;
 mod pending;
 mod streams;
@@ -23,7 +24,11 @@ use transcript::{Difference, Transcript};
 const AT_ONCE: usize = 4;
 
 fn transcripts() -> Vec<Transcript> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    read("tests/golden")
+}
+
+fn read(folder: &str) -> Vec<Transcript> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<_> = files.map(|file| file.expect("a readable folder").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
@@ -85,6 +90,12 @@ fn the_engine_answers_as_ditto_does() {
         let engine = Engine::in_memory();
         check(&replay(&all, &engine.base, false), pending::STEPS);
     }
+}
+
+#[test]
+fn the_engine_answers_what_no_transcript_shows_as_the_source_of_ditto_has_it() {
+    let engine = Engine::in_memory();
+    check(&replay(&read("tests/transcripts"), &engine.base, false), &[]);
 }
 
 #[test]

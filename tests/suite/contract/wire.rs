@@ -1,5 +1,5 @@
 //! HTTP as it goes over the wire: the target and the headers exactly as a transcript has them.
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -30,6 +30,18 @@ pub fn send(
     headers: &[(String, String)],
     body: Option<&[u8]>,
 ) -> Reply {
+    try_send(base, method, target, headers, body)
+        .unwrap_or_else(|error| panic!("nobody listens on {base}: {error}"))
+}
+
+/// As [`send`]; an error when nobody listens.
+pub fn try_send(
+    base: &str,
+    method: &str,
+    target: &str,
+    headers: &[(String, String)],
+    body: Option<&[u8]>,
+) -> io::Result<Reply> {
     let rest = base.strip_prefix("http://").expect("a base URL begins with http://");
     let (host, prefix) = rest.split_once('/').map_or((rest, String::new()), |(h, p)| (h, format!("/{p}")));
     let mut head = format!("{method} {prefix}{target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
@@ -41,24 +53,24 @@ pub fn send(
         head.extend(["content-length: ", &length, "\r\n"]);
     }
     let message = [head.as_bytes(), b"\r\n", body.unwrap_or_default()].concat();
-    read(&exchange(host, &message)).unwrap_or_default()
+    Ok(read(&exchange(host, &message)?).unwrap_or_default())
 }
 
 /// The whole answer to bytes that need not be a proper request.
 pub fn raw(base: &str, message: &[u8]) -> String {
     let host = base.strip_prefix("http://").expect("a base URL begins with http://");
-    String::from_utf8_lossy(&exchange(host, message)).into_owned()
+    let answer = exchange(host, message).unwrap_or_else(|error| panic!("nobody listens on {host}: {error}"));
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn exchange(host: &str, message: &[u8]) -> Vec<u8> {
-    let mut stream =
-        TcpStream::connect(host).unwrap_or_else(|error| panic!("nobody listens on {host}: {error}"));
+fn exchange(host: &str, message: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
     // the server may answer before it has read everything
     drop(stream.write_all(message));
     let mut bytes = vec![];
     drop(stream.read_to_end(&mut bytes));
-    bytes
+    Ok(bytes)
 }
 
 pub fn read(bytes: &[u8]) -> Option<Reply> {

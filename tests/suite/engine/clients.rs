@@ -47,8 +47,17 @@ fn the_javascript_client_of_ditto_hears_over_websocket_what_another_writes() {
     node("over_ws.mjs");
 }
 
+fn python(script: &str) {
+    let engine = engine();
+    run(&installed().join("py/bin/python"), &[&format!("{SCRIPTS}/py/{script}"), &engine.base]);
+}
+
 #[test]
 fn the_python_client_finds_everything_it_expects() {
-    let engine = engine();
-    run(&installed().join("py/bin/python"), &[&format!("{SCRIPTS}/py/over_http.py"), &engine.base]);
+    python("over_http.py");
+}
+
+#[test]
+fn a_python_client_of_the_ditto_protocol_gets_every_answer_over_websocket() {
+    python("over_ws.py");
 }

@@ -1,6 +1,7 @@
 //! The engine beyond what the transcripts show.
 mod bad_input;
 mod clients;
+mod metrics;
 mod openapi;
 mod process;
 mod rules;

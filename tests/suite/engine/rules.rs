@@ -47,9 +47,15 @@ fn every_part_of_a_thing_is_read_with_and_without_a_slash_and_refuses_other_meth
         "/features/f/desiredProperties/d",
     ];
     for part in parts {
-        for (method, slash, status) in
-            [("GET", "", 200), ("GET", "/", 200), ("POST", "", 405), ("HEAD", "", 405), ("OPTIONS", "", 405)]
-        {
+        // the one part whose route in Ditto ends where its name does
+        let slashed = if part == "/policyId" { 404 } else { 200 };
+        for (method, slash, status) in [
+            ("GET", "", 200),
+            ("GET", "/", slashed),
+            ("POST", "", 405),
+            ("HEAD", "", 405),
+            ("OPTIONS", "", 405),
+        ] {
             let target = format!("{THING}{part}{slash}");
             assert_eq!(ask(&engine.base, method, &target, &[], None).status, status, "{method} {target}");
         }
@@ -266,7 +272,7 @@ fn searches_are_refused_by_their_reason() {
     check(
         &engine,
         &[
-            ("a search as JSON", "POST", "/api/2/search/things", Some("{}"), 415, ""),
+            ("a search as JSON", "POST", "/api/2/search/things", Some("{}"), 415, "mediatype.unsupported"),
             ("a search that is put", "PUT", "/api/2/search/things", Some("{}"), 405, ""),
         ],
     );

@@ -38,6 +38,7 @@ pub struct Cluster {
     /// Certificates, kubeconfigs, data and logs.
     folder: PathBuf,
     namespaces: AtomicU32,
+    url: String,
     /// The API server and its etcd, which ends after it.
     programs: [Child; 2],
 }
@@ -72,7 +73,12 @@ impl Cluster {
         etcd.wait_ready(START_WITHIN, || is_listening(etcd_port))?;
         let server = Child::start("kube-apiserver", &server_command(&folder, etcd_port, port), &folder)?;
 
-        let mut cluster = Self { folder, namespaces: AtomicU32::new(0), programs: [server, etcd] };
+        let mut cluster = Self {
+            folder,
+            namespaces: AtomicU32::new(0),
+            url: format!("https://127.0.0.1:{port}"),
+            programs: [server, etcd],
+        };
         cluster.wait_ready(port)?;
         Ok(cluster)
     }
@@ -95,6 +101,18 @@ impl Cluster {
     pub fn kubeconfig(&self, user: &str) -> PathBuf {
         assert!(USERS.iter().any(|(name, _)| *name == user), "the cluster has no user {user}");
         kubeconfig(&self.folder, user)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The kubeconfig of `user`, through another server that stands before this one.
+    pub fn kubeconfig_through(&self, user: &str, server: &str) -> PathBuf {
+        let text = fs::read_to_string(self.kubeconfig(user)).expect("a kubeconfig");
+        let path = self.folder.join(format!("{user}-{}.kubeconfig", Uuid::new_v4()));
+        fs::write(&path, text.replace(&self.url, server)).expect("the folder is writable");
+        path
     }
 
     /// Runs the real kubectl as this user.

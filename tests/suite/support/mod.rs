@@ -1,6 +1,7 @@
 //! What the tests stand on: real programs on loopback ports that end with the test process.
 pub mod apiserver;
 pub mod ditto;
+pub mod gate;
 pub mod gateway;
 pub mod process;
 pub mod tools;
