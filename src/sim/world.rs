@@ -430,7 +430,9 @@ impl World {
         let next = Operator::start(&self.mailbox, self.client.clone(), &self.cluster, entries, self.now);
         self.operators.push(next);
         if entries < self.cluster.log.len() {
-            Kind::ALL.into_iter().for_each(|kind| self.leader().set_flow(kind, Flow::Lags));
+            for kind in Kind::ALL {
+                self.leader().set_flow(kind, Flow::Lags);
+            }
         }
     }
 

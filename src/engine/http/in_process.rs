@@ -25,6 +25,7 @@ pub struct Snapshot(State);
 
 impl InProcess {
     /// Must be called inside a runtime.
+    #[allow(clippy::new_without_default)] // a default would not say where it must be called
     pub fn new() -> Self {
         Self::with(State::default())
     }
