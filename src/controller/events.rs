@@ -32,7 +32,7 @@ pub struct Announcement {
 }
 
 /// The other end of [`Events`].
-pub struct Publisher(mpsc::Receiver<Announcement>);
+pub struct Publisher(pub(super) mpsc::Receiver<Announcement>);
 
 impl Events {
     pub fn new(telemetry: Telemetry) -> (Self, Publisher) {

@@ -21,6 +21,9 @@ mod namespaces;
 mod pass;
 mod policies;
 mod resync;
+#[cfg(test)]
+#[path = "../sim/mod.rs"]
+mod sim;
 mod start;
 mod status;
 mod subjects;

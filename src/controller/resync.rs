@@ -71,7 +71,10 @@ pub async fn keep<D: Ditto>(context: Arc<Context<D>>) {
 }
 
 /// Returns how many differ.
-async fn round<D: Ditto>(context: &Context<D>, policies: &mut Revisions) -> Result<usize, Refused> {
+pub(super) async fn round<D: Ditto>(
+    context: &Context<D>,
+    policies: &mut Revisions,
+) -> Result<usize, Refused> {
     Ok(policies.round(context).await? + twins_round(context).await?)
 }
 
@@ -87,6 +90,10 @@ async fn twins_round<D: Ditto>(context: &Context<D>) -> Result<usize, Refused> {
             && let Some(place) = places.pop()
         {
             let Some(facts) = settled_twin(shared, &place).map(|twin| twins::facts_of(shared, &twin)) else {
+                if is_forgotten_twin(shared, &place) {
+                    shared.wake(([place].into(), [].into()));
+                    differing += 1;
+                }
                 continue;
             };
             match reconcile::look(place, facts, room) {
@@ -120,6 +127,28 @@ fn is_settled<K: Managed>(shared: &Shared, object: &K) -> bool {
         && ready.is_some_and(|c| c.status == "True" && c.observed_generation == meta.generation)
 }
 
+fn is_forgotten_twin(shared: &Shared, place: &Place) -> bool {
+    let found = shared.twins.find(place);
+    let twin = found.as_deref().and_then(|found| found.0.as_ref().ok());
+    twin.is_some_and(|t| !(t.spec.suspend || is_paused(t.meta())) && is_forgotten(shared, t))
+}
+
+/// Its status is gone or about another generation, and not because a pass is still to come: a backup came
+/// back, or an operator that had stood still wrote what it knew. No event tells, and no time is set.
+fn is_forgotten<K: Managed>(shared: &Shared, object: &K) -> bool {
+    let meta = object.meta();
+    let before = K::desk(shared).latest.before(&place(meta), meta, object.reported());
+    meta.deletion_timestamp.is_none()
+        && before.is_saved
+        && pass::ready(K::conditions(&before.status)).is_none_or(|c| c.observed_generation != meta.generation)
+}
+
+/// How many use it is no longer what its status says.
+fn is_miscounted(shared: &Shared, policy: &TwinPolicy, place: &Place) -> bool {
+    let status = shared.policies.latest.before(place, policy.meta(), policy.reported()).status;
+    status.used_by != i64::try_from(shared.catalog.lock().used_by(place)).ok()
+}
+
 /// Returns whether it was woken.
 fn wake_unless_quiet(shared: &Shared, place: &Place, seen: &Seen) -> bool {
     let says_the_same = match seen {
@@ -138,7 +167,7 @@ fn wake_unless_quiet(shared: &Shared, place: &Place, seen: &Seen) -> bool {
 
 /// At which revision each policy was when it was last looked at.
 #[derive(Debug, Default)]
-struct Revisions(HashMap<Place, u64>);
+pub(super) struct Revisions(HashMap<Place, u64>);
 
 impl Revisions {
     async fn round<D: Ditto>(&mut self, context: &Context<D>) -> Result<usize, Refused> {
@@ -148,7 +177,17 @@ impl Revisions {
         let mut differing = 0;
         for policy in policies.iter().filter_map(|policy| policy.0.as_ref().ok()) {
             let place = place(policy.meta());
-            if policy.spec.suspend || is_paused(policy.meta()) || !is_settled(shared, policy) {
+            if policy.spec.suspend || is_paused(policy.meta()) {
+                continue;
+            }
+            if is_forgotten(shared, policy)
+                || is_settled(shared, policy) && is_miscounted(shared, policy, &place)
+            {
+                shared.wake(([].into(), [place].into()));
+                differing += 1;
+                continue;
+            }
+            if !is_settled(shared, policy) {
                 continue;
             }
             let Some((id, known)) = id_and_revision(shared, policy, &place) else {

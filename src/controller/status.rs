@@ -31,7 +31,15 @@ pub async fn write<K: Managed>(shared: &Shared, object: &K, status: &K::Status) 
     let params = PatchParams::apply(MANAGER).force();
     match in_time(api.patch_status(&name, &params, &patch)).await {
         Ok(written) => Ok(Saved::At(written.resource_version())),
-        Err(Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(Saved::Gone),
+        Err(Error::Api(status)) if status.is_not_found() => Ok(Saved::Gone),
+        // Another uid, or too many writers at once: only the resource itself can tell, and in the second case
+        // what was applied must not be forgotten.
+        Err(Error::Api(status)) if status.is_conflict() => {
+            match in_time(api.get_metadata_opt(&name)).await? {
+                Some(found) if found.metadata.uid == object.meta().uid => Err(Error::Api(status)),
+                _ => Ok(Saved::Gone),
+            }
+        }
         Err(error) => Err(error),
     }
 }

@@ -85,7 +85,7 @@ fn never<K: Managed, D>(_: Arc<DeserializeGuard<K>>, error: &Infallible, _: Arc<
 
 /// What must change for a watch event to start a pass: what steers us, and never our own writes. Our
 /// finalizer counts only when it is missing although we have been here: somebody took it off.
-fn steering<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
+pub(super) fn steering<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
     let meta: &ObjectMeta = object.meta();
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
     let was_here = object.0.as_ref().is_ok_and(|object| object.reported().is_some());
@@ -101,7 +101,7 @@ fn steering<K: Managed>(object: &DeserializeGuard<K>) -> u64 {
 }
 
 /// Keeps catalog and health in step with one watch.
-struct Observer<K> {
+pub(super) struct Observer<K> {
     shared: Arc<Shared>,
     watch: String,
     /// All that this watch has shown and not taken back.
@@ -113,12 +113,12 @@ struct Observer<K> {
 }
 
 impl<K: Managed> Observer<K> {
-    fn new(shared: Arc<Shared>, watch: String) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, watch: String) -> Self {
         let (present, listed) = Default::default();
         Self { shared, watch, present, listed, is_first: true, kind: PhantomData }
     }
 
-    fn observe(&mut self, event: &Result<Event<DeserializeGuard<K>>, watcher::Error>) {
+    pub(super) fn observe(&mut self, event: &Result<Event<DeserializeGuard<K>>, watcher::Error>) {
         match event {
             Err(error) => return self.shared.health.watch_failed(&self.watch, error),
             // Comes before the list is asked for, so it proves nothing.

@@ -51,6 +51,9 @@ struct Inner {
     sent: AtomicU64,
     calls: Calls,
     telemetry: OnceLock<Telemetry>,
+    /// Carries requests instead of the network.
+    #[cfg(test)]
+    wire: Option<Box<super::wire::Wire>>,
 }
 
 impl DittoClient {
@@ -70,7 +73,17 @@ impl DittoClient {
             sent: AtomicU64::new(0),
             calls: Calls::default(),
             telemetry: OnceLock::new(),
+            #[cfg(test)]
+            wire: None,
         })))
+    }
+
+    /// A client whose requests go over `wire`; all else is as always.
+    #[cfg(test)]
+    pub fn on_wire(connection: Connection, wire: Box<super::wire::Wire>) -> Result<Self, SetupError> {
+        let Self(inner) = Self::new(connection)?;
+        let inner = Arc::into_inner(inner).expect("a client that nobody shares yet");
+        Ok(Self(Arc::new(Inner { wire: Some(wire), ..inner })))
     }
 
     pub fn calls(&self) -> &Calls {
@@ -219,6 +232,11 @@ impl Inner {
         let mut outgoing = self.http.request(request.verb.method(), url).headers(headers);
         if let Some(body) = request.body {
             outgoing = outgoing.body(body);
+        }
+        #[cfg(test)]
+        if let Some(wire) = &self.wire {
+            let request = outgoing.build().map_err(|error| self.unreached(error))?;
+            return wire(request).await.map(reqwest::Response::from).map_err(|why| self.no_answer(&why));
         }
         outgoing.send().await.map_err(|error| self.unreached(error))
     }

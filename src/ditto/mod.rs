@@ -12,6 +12,8 @@ mod login;
 mod policies;
 mod request;
 mod things;
+#[cfg(test)]
+pub mod wire;
 
 pub use answer::{Answer, read_answer};
 pub use calls::{Calls, Outcome, Verb};

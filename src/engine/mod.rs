@@ -27,6 +27,8 @@ mod thing;
 mod time;
 
 pub use core::Stats;
+#[cfg(test)]
+pub use http::in_process;
 pub use http::openapi::openapi;
 pub use store::Durability;
 

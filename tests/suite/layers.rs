@@ -17,6 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("engine", &["twin", "rql", "settings", "telemetry"]),
     ("facade", &["ports", "rql", "twin", "settings", "telemetry"]),
     ("settings", &["telemetry"]),
+    ("sim", &["api", "ditto", "engine", "reconcile", "settings", "telemetry", "twin"]),
     ("telemetry", &["settings"]),
     (
         "role",

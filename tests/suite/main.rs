@@ -7,6 +7,7 @@ mod ditto;
 mod documents;
 mod engine;
 mod facade;
+mod faults;
 mod folder;
 mod layers;
 mod source;

@@ -4,6 +4,8 @@ mod body;
 mod cloudevents;
 mod full;
 pub mod handle;
+#[cfg(test)]
+pub mod in_process;
 mod lenient;
 mod mender;
 mod metrics;

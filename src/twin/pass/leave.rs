@@ -14,7 +14,7 @@ use super::super::reason::{Held, Reason};
 use super::super::request::{Answer, Next, Request};
 use super::super::rql_text;
 use super::super::said::Refused;
-use super::TwinPass;
+use super::{LOOKS_MAX, TwinPass};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Leaving {
@@ -70,7 +70,8 @@ impl TwinPass {
                 self.outcome.deleted = true;
                 self.finalize()
             }
-            (Leaving::Deleting, Answer::Deleted(Err(Refused::Missing(_)))) => self.finalize(),
+            (Leaving::Deleting, Answer::Deleted(Err(Refused::Missing(_))))
+            | (Leaving::TakingMark, Answer::Written(Err(Refused::Missing(_)))) => self.finalize(),
             (Leaving::Deleting, Answer::Deleted(Err(Refused::Changed(_)))) => self.look_whose(),
             (Leaving::Looking, Answer::Thing(Ok(found))) => self.whose(found.as_ref()),
             (Leaving::Releasing, Answer::Thing(Ok(found))) => self.take_mark(found.as_ref()),
@@ -78,8 +79,12 @@ impl TwinPass {
                 self.outcome.writes += 1;
                 self.finalize()
             }
-            (Leaving::TakingMark, Answer::Written(Err(Refused::Changed(_) | Refused::Missing(_)))) => {
-                self.finalize()
+            // A refused fence never tells why: only another look does.
+            (Leaving::TakingMark, Answer::Written(Err(Refused::Changed(_)))) if self.looks < LOOKS_MAX => {
+                match self.facts.id.clone() {
+                    Some(id) => self.look_to_release(id),
+                    None => self.finalize(),
+                }
             }
             (Leaving::Finalizing, Answer::Finalizer(Ok(()))) => {
                 self.outcome.finished = true;
@@ -109,7 +114,8 @@ impl TwinPass {
         }
     }
 
-    fn look_to_release(self, id: ThingId) -> (Self, Next) {
+    fn look_to_release(mut self, id: ThingId) -> (Self, Next) {
+        self.looks += 1;
         self.ask_leaving(Leaving::Releasing, Request::FindThing { id, fields: vec![] })
     }
 

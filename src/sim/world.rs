@@ -1,0 +1,499 @@
+//! The scheduler: decides what happens next, and lets the plan's faults happen.
+use std::collections::VecDeque;
+
+use axum::http::Response;
+use futures::poll;
+use kube::runtime::controller::Action;
+
+use super::backend::{Backend, refusal};
+use super::check::Watchman;
+use super::cluster::{Cluster, Key, Kind, status};
+use super::fault::{Dice, Fault, Plan, Twist};
+use super::operator::{Flow, Life, Operator, Pass, pause};
+use super::scenario::Storm;
+use super::step::{Step, twin};
+use super::wire::{Arrived, Asked, Mailbox, Side};
+use crate::ditto::DittoClient;
+
+/// Between two steps nothing more may be due for so long, in milliseconds: wake-ups and first retries.
+const SHORT_MS: u64 = 10_000;
+/// As [`SHORT_MS`], where a scenario asks for calm: also the slowest retry is over.
+const CALM_MS: u64 = 150_000;
+/// At the end nothing may have changed for longer than a resync takes to come round.
+const LONG_MS: u64 = 600_000;
+/// After a change, first retries may still say something.
+const SETTLED_MS: u64 = 60_000;
+/// More passes than any run needs: beyond it somebody never comes to rest (I6).
+const PASSES_MAX: usize = 600;
+/// More turns of other tasks than a request ever takes to come out.
+const TURNS_MAX: usize = 16;
+/// Requests that are kept for choosing faults; a scenario has far fewer.
+const SEEN_MAX: usize = 4_096;
+/// Passes at the same time, when the dice decide.
+const TOGETHER_MAX: usize = 3;
+
+/// A request of the plain run, with what is known for choosing faults.
+#[derive(Clone)]
+pub struct Seen {
+    pub asked: Asked,
+    pub steps_left: bool,
+    /// Before the scenario's own steps: others make sure of it.
+    pub is_prelude: bool,
+}
+
+pub struct World {
+    pub cluster: Cluster,
+    pub ditto: Backend,
+    pub watchman: Watchman,
+    pub plan: Plan,
+    pub seen: Vec<Seen>,
+    asked: usize,
+    performed: usize,
+    pub events: usize,
+    pub prelude_events: usize,
+    pub trace: Vec<String>,
+    pub operators: Vec<Operator>,
+    steps: VecDeque<Step>,
+    /// What devices and people could not do yet.
+    owed: Vec<Step>,
+    dice: Option<Dice>,
+    mailbox: Mailbox,
+    client: DittoClient,
+    now: u64,
+    changed: u64,
+    passes: usize,
+    /// Passes, and what was announced, since it was quiet.
+    quiet: (usize, Vec<String>),
+    noise: i64,
+}
+
+enum Choice {
+    Show(Kind),
+    Answer(usize, usize),
+    Begin(Key),
+    Step,
+    Device,
+}
+
+impl World {
+    pub fn new(plan: Plan, steps: Vec<Step>) -> Self {
+        let mailbox = Mailbox::default();
+        let client = super::client(&mailbox);
+        let cluster = Cluster::default();
+        let first = Operator::start(&mailbox, client.clone(), &cluster, 0, 0);
+        Self {
+            ditto: Backend::new(),
+            watchman: Watchman::default(),
+            dice: plan.seed.map(Dice::new),
+            plan,
+            seen: vec![],
+            asked: 0,
+            performed: 0,
+            events: 0,
+            prelude_events: 0,
+            trace: vec![],
+            operators: vec![first],
+            steps: steps.into(),
+            owed: vec![],
+            cluster,
+            mailbox,
+            client,
+            now: 0,
+            changed: 0,
+            passes: 0,
+            quiet: (0, vec![]),
+            noise: 0,
+        }
+    }
+
+    /// All steps, then quiet.
+    pub async fn run(&mut self) {
+        while let Some(step) = self.steps.front() {
+            let window = if matches!(step, Step::Calm) { CALM_MS } else { SHORT_MS };
+            self.step();
+            self.settle(window, false).await;
+        }
+        self.settle(LONG_MS, true).await;
+        let noise = self.noise();
+        self.watchman.problems.extend(noise);
+        let owed = self.owed.iter().map(|step| format!("could never be done: {step:?}"));
+        self.watchman.problems.extend(owed);
+    }
+
+    /// Something changed: what is said and done soon after may be about it.
+    fn change(&mut self) {
+        self.changed = self.now;
+        self.quiet = (0, vec![]);
+    }
+
+    /// What was said, and how often somebody looked, although nothing had changed for a while (I6, I7).
+    fn noise(&self) -> Vec<String> {
+        let (passes, said) = &self.quiet;
+        let mut noise: Vec<String> = said.iter().map(|said| format!("I7: not quiet: {said}")).collect();
+        // The slowest to hope looks every two minutes, and everybody once in a resync.
+        let most = self.cluster.objects().len() * 6 + 2;
+        if *passes > most {
+            noise.push(format!("I6: {passes} passes, although at most {most} were due"));
+        }
+        noise
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.now > self.changed + SETTLED_MS
+    }
+
+    /// Lets devices write `writes` times between the requests of passes, edits and drift.
+    pub async fn storm(&mut self, writes: usize, scenario: &Storm) -> usize {
+        while self.step() {
+            self.settle(SHORT_MS, false).await;
+        }
+        let mut dice = self.dice.take().unwrap_or_else(|| Dice::new(0));
+        let mut written = 0;
+        while written < writes {
+            match dice.roll(8) {
+                0 if dice.chance(6) => self.perform(&Storm::edit(&mut dice)),
+                1 if dice.chance(40) => self.perform(&Storm::drift(&mut dice)),
+                // A resync now and then: the clock goes to whatever is due next.
+                2 if dice.chance(20) => {
+                    let due = self.leader().queue.values().min().copied();
+                    self.now = self.now.max(due.unwrap_or(self.now));
+                }
+                3..=5 => {
+                    if let Some(choice) = self.choose() {
+                        self.carry_out(choice).await;
+                    }
+                }
+                _ => {
+                    let status =
+                        self.cluster.get(&twin("t")).map(|object| &object["status"]["lastApplied"]["seeded"]);
+                    let seeded = |path: &str| {
+                        let paths = status.and_then(serde_json::Value::as_array);
+                        paths.is_some_and(|paths| paths.iter().any(|seeded| seeded == path))
+                    };
+                    let (path, value) = Storm::report(&mut dice, written, seeded);
+                    written += usize::from(self.ditto.device(scenario.thing, path, value));
+                }
+            }
+        }
+        let passes = std::mem::take(&mut self.passes);
+        self.settle(LONG_MS, true).await;
+        let lost = self.ditto.lost_values();
+        self.watchman.problems.extend(lost);
+        passes
+    }
+
+    fn leader(&mut self) -> &mut Operator {
+        self.operators.last_mut().expect("somebody leads")
+    }
+
+    fn step(&mut self) -> bool {
+        let Some(step) = self.steps.pop_front() else { return false };
+        self.perform(&step);
+        true
+    }
+
+    fn perform(&mut self, step: &Step) {
+        self.performed += 1;
+        self.note(|| format!("step {step:?}"));
+        if !step.perform(&mut self.cluster, &mut self.ditto) {
+            self.owed.push(step.clone());
+        }
+        if matches!(step, Step::Restore(..)) {
+            self.watchman.restored();
+        }
+        self.change();
+        self.watchman.look(&self.cluster, &self.ditto);
+    }
+
+    async fn settle(&mut self, window: u64, is_end: bool) {
+        loop {
+            if self.passes > PASSES_MAX {
+                self.watchman.problems.push("it never comes to rest".to_owned());
+                return;
+            }
+            if let Some(choice) = self.choose() {
+                self.carry_out(choice).await;
+            } else if !(self.pay_debts() || self.catch_up() || self.go_on(is_end)) {
+                let due = self.leader().queue.values().min().copied();
+                match due.filter(|due| *due <= self.changed + window) {
+                    Some(due) => self.now = self.now.max(due),
+                    None => return,
+                }
+            }
+        }
+    }
+
+    fn choose(&mut self) -> Option<Choice> {
+        let mut choices = vec![];
+        let leader = self.operators.len() - 1;
+        for kind in Kind::ALL {
+            if self.operators[leader].next_event(kind, &self.cluster).is_some() {
+                choices.push(Choice::Show(kind));
+            }
+        }
+        for (o, operator) in self.operators.iter().enumerate() {
+            let moves = matches!(operator.life, Life::Leads | Life::Ends);
+            choices.extend((0..operator.passes.len()).filter(|_| moves).map(|p| Choice::Answer(o, p)));
+        }
+        let operator = &self.operators[leader];
+        let together = if self.dice.is_some() { TOGETHER_MAX } else { 1 };
+        if operator.passes.len() < together {
+            let due = operator.queue.iter().filter(|(key, due)| **due <= self.now && !operator.runs(key));
+            choices.extend(due.map(|(key, _)| Choice::Begin(key.clone())));
+        }
+        let Some(dice) = &mut self.dice else { return choices.into_iter().next() };
+        if !choices.is_empty() && dice.chance(24) {
+            return Some(Choice::Device);
+        }
+        if !choices.is_empty() && dice.chance(16) && !matches!(self.steps.front(), None | Some(Step::Calm)) {
+            return Some(Choice::Step);
+        }
+        let at = dice.roll(choices.len());
+        choices.into_iter().nth(at)
+    }
+
+    async fn carry_out(&mut self, choice: Choice) {
+        let leader = self.operators.len() - 1;
+        match choice {
+            Choice::Show(kind) => self.show(kind),
+            Choice::Answer(o, p) => self.answer(o, p).await,
+            Choice::Step => {
+                self.step();
+            }
+            Choice::Device => self.device(),
+            Choice::Begin(key) => {
+                self.note(|| format!("pass over {key:?}"));
+                self.passes += 1;
+                self.quiet.0 += usize::from(self.is_quiet());
+                self.operators[leader].begin(&key);
+                if let Some(p) = self.operators[leader].passes.iter().position(|pass| pass.key == key) {
+                    self.drive(leader, p).await;
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, kind: Kind) {
+        let leader = self.operators.len() - 1;
+        let Some((at, change)) = self.operators[leader].next_event(kind, &self.cluster) else { return };
+        let change = change.clone();
+        let number = self.events;
+        self.events += 1;
+        if self.performed <= 2 {
+            self.prelude_events = self.events;
+        }
+        let twist = self.plan.twist(number);
+        let version = &change.object["metadata"]["resourceVersion"];
+        self.note(|| {
+            format!("e{number} {:?} version {version} gone {} {twist:?}", change.key, change.is_gone)
+        });
+        let operator = &mut self.operators[leader];
+        match twist {
+            None => operator.show(at, &change, self.now),
+            Some(Twist::Twice) => {
+                operator.show(at, &change, self.now);
+                operator.show(at, &change, self.now);
+            }
+            Some(Twist::Late) => operator.set_flow(kind, Flow::Lags),
+            Some(Twist::Missed) => operator.set_flow(kind, Flow::Broken),
+        }
+    }
+
+    /// Until its next request comes out, or it is done.
+    async fn drive(&mut self, o: usize, p: usize) {
+        for _ in 0..TURNS_MAX {
+            let pass = &mut self.operators[o].passes[p];
+            if let std::task::Poll::Ready(ran) = poll!(pass.future.as_mut()) {
+                let pass = self.operators[o].passes.remove(p);
+                let Ok(action) = ran;
+                self.over(o, &pass, &action);
+                return;
+            }
+            if let Some(arrived) = self.mailbox.take() {
+                pass.waiting = Some(arrived);
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn over(&mut self, o: usize, pass: &Pass, action: &Action) {
+        let (key, pause) = (pass.key.clone(), pause(action));
+        self.note(|| format!("pass over {key:?} ends, again after {pause:?} ms"));
+        let now = self.now;
+        let operator = &mut self.operators[o];
+        operator.take_wake_ups(now);
+        let said = operator.announced();
+        if let Some(pause) = pause {
+            let due = operator.queue.entry(key).or_insert(now + pause);
+            *due = (*due).min(now + pause);
+        }
+        if operator.life == Life::Ends && operator.passes.is_empty() {
+            self.operators.remove(o);
+        }
+        if self.is_quiet() {
+            self.quiet.1.extend(said);
+        }
+    }
+
+    async fn answer(&mut self, o: usize, p: usize) {
+        let pass = &mut self.operators[o].passes[p];
+        // One that waits for another pass may go on now.
+        let Some(arrived) = pass.waiting.take() else { return self.drive(o, p).await };
+        let number = self.asked;
+        self.asked += 1;
+        let asked = arrived.asked.clone();
+        let steps_left = !matches!(self.steps.front(), None | Some(Step::Calm));
+        let is_prelude = self.performed <= 2;
+        if number < SEEN_MAX {
+            self.seen.push(Seen { asked: asked.clone(), steps_left, is_prelude });
+        }
+        let leads = self.operators[o].life == Life::Leads;
+        let fault = self.plan.fault(number).filter(|_| leads);
+        self.note(|| format!("r{number} {asked} {}", fault.map(|f| f.to_string()).unwrap_or_default()));
+        match fault {
+            None => self.reply(arrived, false),
+            Some(Fault::Unsent) => arrived.answer(None),
+            Some(Fault::Lost) => {
+                self.carry(&asked, false);
+                arrived.answer(None);
+            }
+            Some(Fault::Refused(code)) => arrived.answer(Some(match asked.side {
+                Side::Ditto => refusal(code),
+                Side::Cluster => status(code, if code == 409 { "Conflict" } else { "InternalError" }),
+            })),
+            Some(Fault::Stale) => self.reply(arrived, true),
+            Some(Fault::EmptyIndex) => arrived
+                .answer(Some(Response::builder().body(br#"{"items":[]}"#.to_vec()).expect("an answer"))),
+            Some(Fault::CrashBefore) => return self.crash(o, false),
+            Some(fault @ (Fault::CrashAfter | Fault::CrashStale)) => {
+                self.carry(&asked, false);
+                return self.crash(o, fault == Fault::CrashStale);
+            }
+            Some(fault @ (Fault::Deposed | Fault::DeposedLong)) => {
+                self.operators[o].passes[p].waiting = Some(arrived);
+                self.operators[o].life =
+                    if fault == Fault::Deposed { Life::Stalled } else { Life::StalledLong };
+                return self.succeed(self.cluster.log.len());
+            }
+            Some(Fault::StepFirst) => {
+                if steps_left {
+                    self.step();
+                }
+                self.reply(arrived, false);
+            }
+            Some(Fault::DeviceFirst) => {
+                self.device();
+                self.reply(arrived, false);
+            }
+        }
+        self.drive(o, p).await;
+    }
+
+    fn reply(&mut self, arrived: Arrived, stale: bool) {
+        let asked = arrived.asked.clone();
+        arrived.answer(Some(self.carry(&asked, stale)));
+    }
+
+    /// Carries a request out, and has it watched.
+    fn carry(&mut self, asked: &Asked, stale: bool) -> Response<Vec<u8>> {
+        let tampered = self.plan.mutant.map_or_else(|| Some(asked.clone()), |mutant| mutant.tamper(asked));
+        let Some(asked) = &tampered else {
+            return match asked.side {
+                Side::Cluster => self.cluster.as_it_is(asked),
+                Side::Ditto => Response::builder().status(204).body(vec![]).expect("an answer"),
+            };
+        };
+        let before = (self.ditto.writes, self.cluster.log.len());
+        let victim = Watchman::victim(asked, &self.ditto);
+        let response = match asked.side {
+            Side::Cluster => self.cluster.answer(asked, stale),
+            Side::Ditto => self.ditto.answer(asked, stale),
+        };
+        if (self.ditto.writes, self.cluster.log.len()) != before {
+            self.change();
+            self.watchman.wrote(asked, victim, &self.cluster, &mut self.ditto);
+        }
+        self.note(|| format!("   {}", response.status()));
+        response
+    }
+
+    fn crash(&mut self, o: usize, stale: bool) {
+        self.note(|| "the operator is killed".to_owned());
+        self.operators.remove(o);
+        self.mailbox.take();
+        let entries = self.cluster.log.len();
+        self.succeed(if stale { entries.saturating_sub(1) } else { entries });
+    }
+
+    fn succeed(&mut self, entries: usize) {
+        let next = Operator::start(&self.mailbox, self.client.clone(), &self.cluster, entries, self.now);
+        self.operators.push(next);
+        if entries < self.cluster.log.len() {
+            for kind in Kind::ALL {
+                self.leader().set_flow(kind, Flow::Lags);
+            }
+        }
+    }
+
+    /// Some device of every thing reports, where it may.
+    fn device(&mut self) {
+        self.noise += 1;
+        let things = self.ditto.things.iter().filter(|id| !id.ends_with(":bystander"));
+        let things: Vec<String> = things.cloned().collect();
+        for id in things {
+            for path in ["/features/temperature/properties/value", "/features/temperature/properties/extra"] {
+                if self.ditto.device(&id, path, Some(self.noise.into())) {
+                    self.change();
+                }
+            }
+        }
+        self.note(|| "the device reports".to_owned());
+        self.watchman.look(&self.cluster, &self.ditto);
+    }
+
+    fn pay_debts(&mut self) -> bool {
+        let (cluster, ditto) = (&mut self.cluster, &mut self.ditto);
+        let before = self.owed.len();
+        self.owed.retain(|step| !step.perform(cluster, ditto));
+        if self.owed.len() == before {
+            return false;
+        }
+        self.change();
+        self.watchman.look(&self.cluster, &self.ditto);
+        true
+    }
+
+    /// Watches that lag go on, and broken ones list anew.
+    fn catch_up(&mut self) -> bool {
+        let (entries, now) = (self.cluster.log.len(), self.now);
+        let Some(operator) = self.operators.last_mut() else { return false };
+        for kind in Kind::ALL {
+            match operator.watch(kind).1 {
+                Flow::Runs => continue,
+                Flow::Lags => operator.set_flow(kind, Flow::Runs),
+                Flow::Broken => operator.list(kind, &self.cluster, entries, now),
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Operators that were deposed end what they had begun.
+    fn go_on(&mut self, is_end: bool) -> bool {
+        let stalled = |operator: &&mut Operator| {
+            operator.life == Life::Stalled || is_end && operator.life == Life::StalledLong
+        };
+        let Some(operator) = self.operators.iter_mut().find(stalled) else { return false };
+        operator.life = Life::Ends;
+        self.note(|| "the old leader goes on".to_owned());
+        true
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if super::tells() {
+            let line = format!("{:>7} {}", self.now, line());
+            self.trace.push(line);
+        }
+    }
+}
