@@ -81,12 +81,10 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-pub fn run() {
-    let runtime = runtime();
+/// Permission checks, and the start with nothing.
+pub fn checks() {
     permissions();
     starts_empty();
-    requests(&runtime);
-    many_things(&runtime);
 }
 
 /// 1 KB of JSON: 12 attributes, 4 features, 25 values.
@@ -158,7 +156,8 @@ fn syncs(folder: &Path) -> f64 {
     f64::from(count) / started.elapsed().as_secs_f64()
 }
 
-fn requests(runtime: &Runtime) {
+pub fn requests() {
+    let runtime = &runtime();
     println!("\n### P10: requests, 10,000 things of 1 KB, {ROUNDS} rounds: median (min to max)");
     let folder = tempfile::tempdir().expect("a folder");
     let (durable, relaxed) =
@@ -172,13 +171,14 @@ fn requests(runtime: &Runtime) {
         request("PUT", &target, &format!("{}.5", n % 90))
     };
     let greet = |_| request("GET", "/", "");
-    let mut figures: [Vec<f64>; 10] = Default::default();
+    let mut figures: [Vec<f64>; 11] = Default::default();
     for _ in 0..ROUNDS {
         let (greeted, gotten) = (turn(runtime, &hello, 32, greet), turn(runtime, &durable, 32, get));
         let (disk, written) = (syncs(folder.path()), turn(runtime, &durable, 64, put));
         let quick = turn(runtime, &relaxed, 64, put);
         let round = [
             greeted.0,
+            greeted.1,
             gotten.0,
             greeted.0 / gotten.0 * 100.0,
             gotten.1,
@@ -193,6 +193,7 @@ fn requests(runtime: &Runtime) {
     }
     let names = [
         ("axum hello world, CPU", "us"),
+        ("axum hello world, 32 connections", "/s"),
         ("GET of a thing, CPU", "us"),
         ("GET, of hello world's rate per CPU", "%"),
         ("GET, 32 connections", "/s"),
@@ -217,7 +218,8 @@ fn starts_empty() {
     sample::print("from exec to the line that says it listens", "ms", starts.collect());
 }
 
-fn many_things(runtime: &Runtime) {
+pub fn things() {
+    let runtime = &runtime();
     println!("\n### P11: {THINGS} things of {} bytes", thing(THINGS - 1).len());
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");

@@ -18,10 +18,12 @@ fn main() {
     if wanted == [engine::HELLO] {
         return engine::hello();
     }
-    let all: [(&str, fn()); 7] = [
+    let all: [(&str, fn()); 9] = [
         ("apply", apply::run),
         ("dev", dev::run),
-        ("engine", engine::run),
+        ("engine-checks", engine::checks),
+        ("engine-requests", engine::requests),
+        ("engine-things", engine::things),
         ("operator-storm", operator::storm::run),
         ("operator-latency", operator::latency::run),
         ("operator-fleet", operator::fleet::run),

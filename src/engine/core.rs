@@ -182,7 +182,7 @@ mod tests {
         let things: Vec<(u64, Value)> = written
             .iter()
             .filter(|change| change.kind == Kind::Thing)
-            .map(|c| (c.entry.revision, c.entry.document.as_ref().unwrap()["attributes"]["n"].clone()))
+            .map(|c| (c.entry.revision, c.entry.document.as_ref().unwrap().tree()["attributes"]["n"].clone()))
             .collect();
         let why = "what the refused write was to change is written once more, in case the disk has the refused write";
         assert_eq!(things, [(1, json!(0)), (1, json!(0)), (2, json!(2))], "{why}");

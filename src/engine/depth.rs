@@ -9,10 +9,15 @@ use super::failure::Failure;
 pub const DEPTH_MAX: usize = 100;
 
 pub fn check(document: &Value) -> Result<(), Failure> {
-    if within(document, DEPTH_MAX) {
+    if fits(document, 0) {
         return Ok(());
     }
     Err(Failure::bad_json(format!("at most {DEPTH_MAX} levels of objects and arrays are taken")))
+}
+
+/// Whether there may be such a value so many levels down in a document.
+pub fn fits(value: &Value, above: usize) -> bool {
+    DEPTH_MAX.checked_sub(above).is_some_and(|levels| within(value, levels))
 }
 
 fn within(value: &Value, levels: usize) -> bool {

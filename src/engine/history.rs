@@ -114,7 +114,7 @@ mod tests {
     fn change(id: &str, revision: u64, text: &str) -> Change {
         let modified = time::print(i64::try_from(revision).unwrap() * 1_000);
         let document = json!({"attributes": {"text": text}, "_revision": revision, "_modified": modified});
-        let entry = Entry { revision, document: Some(Arc::new(document)) };
+        let entry = Entry { revision, document: Some(document.into()) };
         Change { kind: Kind::Thing, id: id.to_owned(), entry }
     }
 

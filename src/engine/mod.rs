@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::handler::Handler as _;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -148,10 +149,10 @@ async fn serve(
     server: Arc<Server>,
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
-    let router = http::router(Arc::clone(&server));
+    let service = http::answer.with_state(Arc::clone(&server));
     let drained = stop.clone();
     let listener = LenientListener::new(listener, Limits::default(), Arc::clone(&server.core.counts));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
     let ended = tokio::select! {
         ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),
         () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),

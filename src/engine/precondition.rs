@@ -12,8 +12,13 @@ pub fn revision_tag(revision: u64) -> String {
 
 /// The tag of a part: `"hash:…"`, opaque, the same for the same JSON text, also after a restart.
 pub fn hash_tag(value: &Value) -> String {
+    text_tag(&value.to_string())
+}
+
+/// [`hash_tag`] of a value whose JSON text this is.
+pub fn text_tag(json: &str) -> String {
     let mut hasher = DefaultHasher::new();
-    value.to_string().hash(&mut hasher);
+    json.hash(&mut hasher);
     format!("\"hash:{:x}\"", hasher.finish())
 }
 

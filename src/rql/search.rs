@@ -34,13 +34,27 @@ pub fn matches<'t, T: Tree<'t>>(expr: &Expr, thing: T, readable: &dyn Fn(&[&str]
 
 /// Every scalar of a thing that a comparison of `property` can meet: what an index of the property holds.
 pub fn scalars<'t, T: Tree<'t>>(property: &Property, thing: T, mut each: impl FnMut(Scalar<'t>)) {
-    let segments: Vec<&str> = property.segments().iter().map(String::as_str).collect();
-    let mut all = |values: Vec<T>| candidates(&values).for_each(&mut each);
-    match segments.as_slice() {
+    let mut all = |values: &[T]| candidates(values).for_each(&mut each);
+    with_path(property, |path| match path {
         ["features", "*"] => {}
-        ["features", "*", rest @ ..] => features(thing).for_each(|(_, feature)| all(found(feature, rest))),
-        ["namespace"] => all(found(thing, &["_namespace"])),
-        path => all(found(thing, path)),
+        ["features", "*", rest @ ..] => {
+            features(thing).for_each(|(_, feature)| with_found(feature, rest, &mut all));
+        }
+        ["namespace"] => with_found(thing, &["_namespace"], all),
+        path => with_found(thing, path, all),
+    });
+}
+
+/// Most paths are short: those need no list of their own.
+fn with_path<R>(property: &Property, then: impl FnOnce(&[&str]) -> R) -> R {
+    let segments = property.segments();
+    let mut short = [""; 8];
+    match short.get_mut(..segments.len()) {
+        Some(path) => {
+            path.iter_mut().zip(segments).for_each(|(place, segment)| *place = segment);
+            then(path)
+        }
+        None => then(&segments.iter().map(String::as_str).collect::<Vec<_>>()),
     }
 }
 
@@ -53,17 +67,16 @@ struct Scope<'r, T> {
 impl<'t, T: Tree<'t>> Scope<'_, T> {
     /// Whether the values at a readable place are right; for `features/*`, those of any feature.
     fn any(&self, property: &Property, right: impl Fn(&[T]) -> bool) -> bool {
-        let segments: Vec<&str> = property.segments().iter().map(String::as_str).collect();
-        match segments.as_slice() {
+        with_path(property, |path| match path {
             ["features", "*"] => features(self.thing).next().is_some(),
             ["features", "*", rest @ ..] => features(self.thing).any(|(id, feature)| {
                 let path = [&["features", id], rest].concat();
-                (self.readable)(&path) && right(&found(feature, rest))
+                (self.readable)(&path) && with_found(feature, rest, &right)
             }),
-            ["namespace"] => right(&found(self.thing, &["_namespace"])),
-            ["thingId" | "_namespace"] => right(&found(self.thing, &segments)),
-            path => (self.readable)(path) && right(&found(self.thing, path)),
-        }
+            ["namespace"] => with_found(self.thing, &["_namespace"], right),
+            ["thingId" | "_namespace"] => with_found(self.thing, path, right),
+            path => (self.readable)(path) && with_found(self.thing, path, right),
+        })
     }
 }
 
@@ -116,8 +129,9 @@ fn ordered(value: &Scalar<'_>, wanted: &Scalar<'_>) -> Option<Ordering> {
     }
 }
 
-/// The values at a path. An array on the way stands for each object in it, and a number names one of its elements.
-fn found<'t, T: Tree<'t>>(value: T, path: &[&str]) -> Vec<T> {
+/// Hands over the values at a path. An array on the way stands for each object in it, and a number names one of its
+/// elements.
+fn with_found<'t, T: Tree<'t>, R>(value: T, path: &[&str], then: impl FnOnce(&[T]) -> R) -> R {
     fn walk<'t, T: Tree<'t>>(value: T, path: &[&str], found: &mut Vec<T>) {
         let Some((next, rest)) = path.split_first() else {
             return found.push(value);
@@ -132,7 +146,17 @@ fn found<'t, T: Tree<'t>>(value: T, path: &[&str]) -> Vec<T> {
             walk(item, path, found);
         }
     }
-    let mut found = vec![];
-    walk(value, path, &mut found);
-    found
+    let mut at = value;
+    for (depth, name) in path.iter().enumerate() {
+        match at.member(name) {
+            Some(value) => at = value,
+            None if at.items().next().is_none() => return then(&[]),
+            None => {
+                let mut found = vec![];
+                walk(at, &path[depth..], &mut found);
+                return then(&found);
+            }
+        }
+    }
+    then(&[at])
 }

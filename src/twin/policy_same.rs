@@ -7,8 +7,10 @@ use super::desired::{DesiredPolicy, hash};
 use super::json::{Object, Pointer, same};
 use super::policy::{is_own, members};
 
-/// Equality of policies as Ditto sees it: grants and revokes are sets, and what Ditto adds by itself
-/// (`importable: implicit`, `whenDeleted: false`) is as good as said.
+const SECONDS_A_MINUTE: u64 = 60;
+
+/// Equality of policies as Ditto sees it: grants and revokes are sets, and what Ditto adds or rounds by itself
+/// (`importable: implicit`, `whenDeleted: false`, `beforeExpiry`) is as good as said.
 pub fn same_policy(a: &Value, b: &Value) -> bool {
     same(&normal(a), &normal(b))
 }
@@ -79,10 +81,20 @@ fn normal(body: &Value) -> Value {
     json!({"entries": entries, "imports": imports})
 }
 
-/// Source: Ditto 3.8, `ImmutableSubjectAnnouncement`: always `whenDeleted`, never an empty list of labels.
+/// Source: Ditto 3.8, `ImmutableSubjectAnnouncement`: always `whenDeleted`, never an empty list of labels, durations
+/// without leading zeros, `beforeExpiry` in whole minutes.
 fn normal_announcement(announcement: &mut Value) {
     let Some(members) = announcement.as_object_mut() else { return };
     members.entry("whenDeleted").or_insert_with(|| json!(false));
+    if let Some(length) = members.get_mut("beforeExpiry") {
+        normal_length(length, true);
+    }
+    if let Some(length) = members.get_mut("randomizationInterval") {
+        normal_length(length, false);
+    }
+    if let Some(length) = members.get_mut("requestedAcks").and_then(|asked| asked.get_mut("timeout")) {
+        normal_length(length, false);
+    }
     if let Some(asked) = members.get_mut("requestedAcks").and_then(Value::as_object_mut) {
         if asked.get("labels").and_then(Value::as_array).is_some_and(Vec::is_empty) {
             asked.shift_remove("labels");
@@ -91,6 +103,22 @@ fn normal_announcement(announcement: &mut Value) {
             members.shift_remove("requestedAcks");
         }
     }
+}
+
+/// `090s` is `90s`; in whole minutes, `120s`: Ditto rounds up and keeps the unit.
+/// Source: Ditto 3.8, `DittoDuration`, `subject-deletion-announcement-granularity` (1 m).
+fn normal_length(length: &mut Value, in_minutes: bool) {
+    let Some(text) = length.as_str() else { return };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let Ok(mut amount) = digits.parse::<u64>() else { return };
+    if in_minutes {
+        amount = match unit {
+            "" | "s" => amount.div_ceil(SECONDS_A_MINUTE).max(1).saturating_mul(SECONDS_A_MINUTE),
+            _ => amount.max(1),
+        };
+    }
+    *length = json!(format!("{amount}{unit}"));
 }
 
 fn words(list: Option<&Value>) -> Value {

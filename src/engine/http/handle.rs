@@ -5,17 +5,15 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::runtime::RuntimeFlavor;
 
 use super::super::command::{Answer, Caller, Command, Target, Verb, object};
 use super::super::enforce::Permission;
 use super::super::failure::Failure;
 use super::super::live::{self, Address, Requested, Twin, acks};
 use super::super::place::{PolicyPlace, ThingPlace};
-use super::super::search::{self, Query};
-use super::super::state::{Kind, State};
+use super::super::search::{self, Item, Query};
+use super::super::state::State;
 use super::super::store::committer::Committer;
-use super::super::thing;
 use super::cloudevents;
 use super::metrics;
 use super::query;
@@ -25,7 +23,7 @@ use super::route::{self, Route};
 use super::{Server, unsupported_type};
 use crate::twin::id::{PolicyId, ThingId};
 
-const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
+pub const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
 const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
 const LIVE_CONDITION_MATCHED: HeaderName = HeaderName::from_static("live-channel-condition-matched");
 /// The namespace of made-up ids when none is given. Source: Ditto 3.8, `DITTO_DEFAULT_NAMESPACE`.
@@ -67,14 +65,12 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         Route::Search => {
             request.waits(Verb::Get)?;
             let query = query::asked(asked)?;
-            let page = at_length(|| search::run(&server.core.snapshot(), &query, caller))?;
-            Ok(Json(page.body()).into_response())
+            Ok(Json(search::run(&server.core.snapshot(), &query, caller)?).into_response())
         }
         Route::Count => {
             request.waits(Verb::Get)?;
             let query = query::asked(asked)?;
-            let count = at_length(|| search::count(&server.core.snapshot(), &query, caller))?;
-            Ok(Json(count).into_response())
+            Ok(Json(search::count(&server.core.snapshot(), &query, caller)?).into_response())
         }
         Route::PolicyAction => {
             Err(Failure::new(400, "policies:action.failed", "token integration needs a JSON web token")
@@ -269,7 +265,7 @@ fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Respons
     let state = server.core.snapshot();
     if lists.is_empty() {
         let query = Query { filters: vec![], wildcards: true, ..query::query(&request.parameters)? };
-        let page = at_length(|| search::run(&state, &query, caller))?;
+        let page = search::run(&state, &query, caller)?;
         return Ok(with_links(request, page));
     }
     let fields = request.fields()?;
@@ -277,18 +273,10 @@ fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Respons
     let ids = lists.iter().rev().flat_map(|list| list.split(','));
     let invalid = |failure: Failure| Failure { status: 400, error: "things:id.invalid".into(), ..failure };
     let ids = ids.map(|id| route::thing_id(id).map_err(invalid)).collect::<Result<Vec<_>, _>>()?;
-    let found = ids.iter().filter_map(|id| state.get(Kind::Thing, id.as_str()));
-    let shown: Vec<Value> =
-        found.filter_map(|thing| thing::visible(&state, &thing, fields.as_ref(), caller, true)).collect();
+    let found = ids.iter().filter_map(|id| state.thing(id.as_str()));
+    let query = Query { fields, wildcards: true, ..Query::default() };
+    let shown: Vec<Item> = found.filter_map(|thing| Item::of(&state, thing, &query, caller)).collect();
     Ok(Json(shown).into_response())
-}
-
-/// Runs what can keep a core busy for a while, so that other requests on this thread go on elsewhere.
-pub fn at_length<T>(busy: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(busy),
-        _ => busy(),
-    }
 }
 
 fn with_links(request: &Request, page: search::Page) -> Response {

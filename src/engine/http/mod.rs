@@ -11,6 +11,7 @@ mod mender;
 mod metrics;
 pub mod openapi;
 pub mod query;
+mod quick;
 pub mod refusal;
 pub mod request;
 pub mod route;
@@ -21,10 +22,10 @@ pub use lenient::{LenientListener, Limits};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State, WebSocketUpgrade};
-use axum::http::{HeaderName, HeaderValue, Request as HttpRequest, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, Request as HttpRequest, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
@@ -38,6 +39,7 @@ use request::{Request, form};
 use route::{Entrance, Route};
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
+const METHODS: [&str; 9] = ["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
 
 pub struct Server {
     pub core: Core,
@@ -52,18 +54,22 @@ impl Server {
     }
 }
 
-/// Everything is one fallback: Ditto's paths are no templates (see [`route`]).
-pub fn router(server: Arc<Server>) -> Router {
-    Router::new().fallback(answer).with_state(server)
-}
-
-async fn answer(State(server): State<Arc<Server>>, request: HttpRequest<Body>) -> Response {
+/// The one handler of all requests: Ditto's paths are no templates (see [`route`]).
+pub async fn answer(State(server): State<Arc<Server>>, http: HttpRequest<Body>) -> Response {
     server.core.counts.requests.fetch_add(1, Ordering::Relaxed);
-    let correlation_id = correlation_id(&request);
+    let correlation_id = correlation_id(&http);
     let untraced =
-        [header::TRANSFER_ENCODING, header::UPGRADE].iter().any(|n| request.headers().contains_key(n));
-    let mut response =
-        dispatch(&server, request, &correlation_id).await.unwrap_or_else(IntoResponse::into_response);
+        [header::TRANSFER_ENCODING, header::UPGRADE].iter().any(|n| http.headers().contains_key(n));
+    let (mut parts, body) = http.into_parts();
+    let answered = match Asking::read(&server, &mut parts, &correlation_id) {
+        Ok(asking) => match quick::answer(&server, &asking, &body) {
+            Some(answered) => answered,
+            // the way of everything else is long: boxed, it costs the quick ones nothing
+            None => Box::pin(dispatch(&server, asking, parts, body)).await,
+        },
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     response.headers_mut().insert(CORRELATION_ID, correlation_id);
     if untraced && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // where the next head would begin is not followed, see `mender`
@@ -78,55 +84,90 @@ fn correlation_id(request: &HttpRequest<Body>) -> HeaderValue {
     let parameter = parameters.into_iter().find(|(name, _)| name == "correlation-id");
     let parameter = parameter.and_then(|(_, id)| HeaderValue::from_maybe_shared(id).ok());
     let given = parameter.or_else(|| request.headers().get(CORRELATION_ID).cloned());
-    let fresh = || HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
+    // not of the system's own randomness: a call of the kernel for each request, and nobody has to guess it
+    let fresh = || {
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        HeaderValue::from_str(id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
+    };
     given.unwrap_or_else(|| fresh().unwrap_or(HeaderValue::from_static("none")))
+}
+
+/// A request of which the head is read: its sender is known, its body is not looked at.
+struct Asking {
+    request: Request,
+    method: Method,
+    way: Way,
+    subjects: Vec<String>,
+}
+
+enum Way {
+    Socket,
+    Stream(Route),
+    Command(Route),
+}
+
+impl Asking {
+    fn read(server: &Server, parts: &mut Parts, correlation_id: &HeaderValue) -> Result<Self, Refusal> {
+        let mut request = Request::read(&parts.uri, std::mem::take(&mut parts.headers))?;
+        request.correlation_id = String::from_utf8_lossy(correlation_id.as_bytes()).into_owned();
+        let method = parts.method.clone();
+        if !METHODS.contains(&method.as_str()) {
+            return Err(Refusal::Text(501, "the server does not know this method"));
+        }
+        let (route, subjects) = match route::entrance(&request.path)? {
+            Entrance::Open(route) => (route, vec![]),
+            Entrance::Guarded(route) => (route, server.authentication.subjects(&request)?),
+            Entrance::Socket => {
+                return Ok(Self { request, method, way: Way::Socket, subjects: vec![] });
+            }
+            Entrance::Api(segments) => {
+                let subjects = server.authentication.subjects(&request)?;
+                (route::api(&segments)?, subjects)
+            }
+        };
+        if method == Method::GET
+            && live::streams(&route)
+            && request.header("accept").is_some_and(|types| types.contains("text/event-stream"))
+        {
+            return Ok(Self { request, method, way: Way::Stream(route), subjects });
+        }
+        if !route.allowed().split(", ").any(|allowed| allowed == method.as_str()) {
+            return match (&route, method.as_str()) {
+                (Route::MigrateDefinition, _) => Err(unsupported_type().into()),
+                _ => Err(Refusal::Method(route.allowed())),
+            };
+        }
+        Ok(Self { request, method, way: Way::Command(route), subjects })
+    }
 }
 
 async fn dispatch(
     server: &Arc<Server>,
-    http: HttpRequest<Body>,
-    correlation_id: &HeaderValue,
+    asking: Asking,
+    mut parts: Parts,
+    body: Body,
 ) -> Result<Response, Refusal> {
-    let (mut parts, body) = http.into_parts();
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await.ok();
-    let mut request = Request::read(&parts.uri, parts.headers)?;
-    request.correlation_id = String::from_utf8_lossy(correlation_id.as_bytes()).into_owned();
-    let method = parts.method.as_str();
-    if !matches!(
-        method,
-        "GET" | "PUT" | "POST" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS" | "TRACE" | "CONNECT"
-    ) {
-        return Err(Refusal::Text(501, "the server does not know this method"));
-    }
-    let (route, subjects) = match route::entrance(&request.path)? {
-        Entrance::Open(route) => (route, vec![]),
-        Entrance::Guarded(route) => (route, server.authentication.subjects(&request)?),
-        Entrance::Socket => {
-            let upgrade = upgrade.ok_or(Refusal::Text(400, "this path takes WebSocket upgrades only"))?;
+    let Asking { request, method, way, subjects } = asking;
+    match way {
+        Way::Socket => {
+            parts.headers = request.headers.clone();
+            let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
+            let upgrade =
+                upgrade.map_err(|_| Refusal::Text(400, "this path takes WebSocket upgrades only"))?;
             let subjects = server.authentication.subjects(&request)?;
-            return Ok(live::upgrade(Arc::clone(server), upgrade, &request, subjects)?);
+            Ok(live::upgrade(Arc::clone(server), upgrade, &request, subjects)?)
         }
-        Entrance::Api(segments) => {
-            let subjects = server.authentication.subjects(&request)?;
-            (route::api(&segments)?, subjects)
+        Way::Stream(route) => {
+            let caller = Caller { subjects, now: handle::now() };
+            live::stream(server, route, &request, caller)
         }
-    };
-    if method == "GET"
-        && live::streams(&route)
-        && request.header("accept").is_some_and(|types| types.contains("text/event-stream"))
-    {
-        let caller = Caller { subjects, now: handle::now() };
-        return live::stream(server, route, &request, caller);
+        Way::Command(route) => {
+            let body = body::read(&request.headers, body, &server.room).await?;
+            let caller = Caller { subjects, now: handle::now() };
+            let asked = Asked { request: &request, method: method.as_str(), body: &body.bytes, caller };
+            handle::handle(server, route, &asked).await
+        }
     }
-    if !route.allowed().split(", ").any(|allowed| allowed == method) {
-        return match (&route, method) {
-            (Route::MigrateDefinition, _) => Err(unsupported_type().into()),
-            _ => Err(Refusal::Method(route.allowed())),
-        };
-    }
-    let body = body::read(&request.headers, body, &server.room).await?;
-    let caller = Caller { subjects, now: handle::now() };
-    handle::handle(server, route, &Asked { request: &request, method, body: &body.bytes, caller }).await
 }
 
 fn unsupported_type() -> Failure {

@@ -46,6 +46,27 @@ const PARAMETERS_AS_HEADERS: [&str; 14] = [
     "dry-run",
 ];
 
+/// Headers that change what a command does or how it is answered.
+const SPEAKING: [&str; 17] = [
+    "if-match",
+    "if-none-match",
+    "if-equal",
+    "condition",
+    "merge-thing-patch-conditions",
+    "put-metadata",
+    "get-metadata",
+    "delete-metadata",
+    "requested-acks",
+    "response-required",
+    "timeout",
+    "channel",
+    "live-channel-condition",
+    "allow-policy-lockout",
+    "at-historical-revision",
+    "at-historical-timestamp",
+    "declared-acks",
+];
+
 pub struct Request {
     /// Raw, without the query.
     pub path: String,
@@ -76,6 +97,11 @@ impl Request {
             return Err(Failure::new(431, "headers.too.large", message).into());
         }
         Ok(request)
+    }
+
+    /// Whether a command is to be carried out just so: no parameter and no header says how.
+    pub fn is_plain(&self) -> bool {
+        self.parameters.is_empty() && !self.headers.keys().any(|name| SPEAKING.contains(&name.as_str()))
     }
 
     /// The header, several of one name joined by commas; bytes that are no UTF-8 become U+FFFD.
@@ -110,6 +136,9 @@ impl Request {
 
     /// The headers a command on a thing or policy understands.
     pub fn command_headers(&self) -> Result<Headers, Failure> {
+        if self.is_plain() {
+            return Ok(Headers::default());
+        }
         let tags = |name| self.header(name).map(|text| Tags::parse(&text, name)).transpose();
         Ok(Headers {
             live: match self.setting("live-channel-condition") {
@@ -193,6 +222,9 @@ impl Request {
     /// Whether the answer is waited for; `false` answers 202 at once. Observed on Ditto 3.8.12: `timeout=0`
     /// alone means the same for writes, and both are refused for reads.
     pub fn waits(&self, verb: Verb) -> Result<bool, Failure> {
+        if self.is_plain() {
+            return Ok(true);
+        }
         let required = self.response_required()?;
         let at_once = self.timeout()? == Some(Duration::ZERO);
         let asks_acks = self.setting("requested-acks").is_some() && required != Some(false);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::command::{Answer, Caller, Command, Target, Verb};
 use super::super::enforce::Enforcer;
-use super::super::state::{Change, Document, Kind, State, Undo};
+use super::super::state::{Change, Content, Document, Kind, State, Undo};
 use super::super::time;
 use super::hub::SessionId;
 use crate::twin::id::ThingId;
@@ -78,7 +78,8 @@ impl Event {
     pub fn of(state: &State, deed: Deed<'_>) -> Option<Self> {
         let Target::Thing(thing_id, place) = &deed.command.target else { return None };
         let after = deed.changes.iter().find(|change| change.kind == Kind::Thing)?;
-        let policy_id = match &after.entry.document {
+        let document = after.entry.document.as_ref().map(Content::tree);
+        let policy_id = match &document {
             Some(thing) => thing["policyId"].as_str(),
             None => deed.undo.iter().find_map(Undo::policy_id),
         };
@@ -94,7 +95,7 @@ impl Event {
             action,
             path: place.pointer.clone(),
             patch: deed.patch.filter(|_| action == Action::Merged),
-            after: after.entry.document.clone(),
+            after: document,
             revision: after.entry.revision,
             at: deed.caller.now,
             cause: deed.cause.clone(),

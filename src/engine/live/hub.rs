@@ -49,15 +49,22 @@ pub struct Subscriber {
     /// Acknowledgements it gives.
     pub declared: Vec<String>,
     interests: RwLock<Interests>,
+    /// The first event it may hear of: those before were enqueued when it did not listen yet.
+    since: AtomicU64,
     queue: mpsc::Sender<Signal>,
 }
+
+/// An event with its place in the order of all, and when its write is durable (`None`: it is).
+type Enqueued = (u64, Event, Option<Durable>);
 
 pub struct Hub {
     pub stop: CancellationToken,
     counts: Arc<Stats>,
     pub acks: Arc<Waiting<Ack>>,
     pub replies: Arc<Waiting<Reply>>,
-    order: mpsc::Sender<(Event, Option<Durable>)>,
+    order: mpsc::Sender<Enqueued>,
+    /// Events enqueued so far.
+    enqueued: AtomicU64,
     subscribers: RwLock<Vec<Arc<Subscriber>>>,
     /// Subscribers that want events; without one, none is made.
     listening: AtomicUsize,
@@ -74,6 +81,7 @@ impl Hub {
             acks: Arc::default(),
             replies: Arc::default(),
             order,
+            enqueued: AtomicU64::new(0),
             subscribers: RwLock::default(),
             listening: AtomicUsize::new(0),
             next: AtomicU64::new(0),
@@ -95,18 +103,20 @@ impl Hub {
     /// Takes the event of a write, to be handed out once it is durable (`None`: it is). Call it under the lock that
     /// orders the writes.
     pub fn enqueue(&self, event: Event, durable: Option<Durable>) {
-        if self.order.try_send((event, durable)).is_err() {
+        let place = self.enqueued.fetch_add(1, Ordering::SeqCst);
+        if self.order.try_send((place, event, durable)).is_err() {
             self.counts.unpublished.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn publish(&self, event: Event) {
+    fn publish(&self, place: u64, event: Event) {
         let readers = event.readers();
         let event = Arc::new(event);
         for subscriber in self.subscribers.read().iter() {
             let filter = subscriber.interests.read().events.clone();
             let sent = filter.is_some_and(|filter| {
-                event.cause.session != Some(subscriber.id)
+                place >= subscriber.since.load(Ordering::SeqCst)
+                    && event.cause.session != Some(subscriber.id)
                     && filter.covers(&event.thing_id)
                     && subscriber.subjects.iter().any(|subject| readers.contains(subject))
                     && self.offer(subscriber, Signal::Event(Arc::clone(&event), filter))
@@ -171,21 +181,22 @@ impl Hub {
         let (queue, signals) = mpsc::channel(SUBSCRIBER_QUEUE);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let interests = RwLock::default();
-        let subscriber = Arc::new(Subscriber { id, subjects, declared, interests, queue });
+        let since = AtomicU64::new(0);
+        let subscriber = Arc::new(Subscriber { id, subjects, declared, interests, since, queue });
         subscribers.push(Arc::clone(&subscriber));
         Ok(Subscription { hub: Arc::clone(self), subscriber, signals })
     }
 }
 
-async fn publish_all(mut unpublished: mpsc::Receiver<(Event, Option<Durable>)>, hub: Weak<Hub>) {
-    while let Some((event, durable)) = unpublished.recv().await {
+async fn publish_all(mut unpublished: mpsc::Receiver<Enqueued>, hub: Weak<Hub>) {
+    while let Some((place, event, durable)) = unpublished.recv().await {
         let is_durable = match durable {
             Some(durable) => matches!(durable.await, Ok(Ok(()))),
             None => true,
         };
         let Some(hub) = hub.upgrade() else { return };
         if is_durable {
-            hub.publish(event);
+            hub.publish(place, event);
         }
     }
 }
@@ -209,7 +220,10 @@ impl Subscription {
     pub fn want(&self, interests: Interests) {
         let mut held = self.subscriber.interests.write();
         match (held.events.is_some(), interests.events.is_some()) {
-            (false, true) => drop(self.hub.listening.fetch_add(1, Ordering::Relaxed)),
+            (false, true) => {
+                self.hub.listening.fetch_add(1, Ordering::Relaxed);
+                self.subscriber.since.store(self.hub.enqueued.load(Ordering::SeqCst), Ordering::SeqCst);
+            }
             (true, false) => drop(self.hub.listening.fetch_sub(1, Ordering::Relaxed)),
             _ => {}
         }

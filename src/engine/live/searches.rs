@@ -8,8 +8,7 @@ use super::super::command::Caller;
 use super::super::core::Core;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
-use super::super::http::handle::at_length;
-use super::super::search::{self, Query};
+use super::super::search::{self, Item, Query};
 use super::protocol::Envelope;
 
 /// Searches one session has open; one more is refused with 429.
@@ -92,9 +91,9 @@ impl Searches {
 
 impl Search {
     /// The next page, and whether another follows.
-    fn turn(&mut self, core: &Core, caller: &Caller) -> Result<(Vec<Value>, bool), Failure> {
+    fn turn(&mut self, core: &Core, caller: &Caller) -> Result<(Vec<Item>, bool), Failure> {
         let query = self.query.as_mut().map_err(|failure| failure.clone())?;
-        let page = at_length(|| search::run(&core.snapshot(), query, caller))?;
+        let page = search::run(&core.snapshot(), query, caller)?;
         if let Some(cursor) = &page.cursor {
             query.turn(cursor);
         }

@@ -14,12 +14,12 @@ use super::super::command::Caller;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::http::Server;
-use super::super::http::handle::{at_length, now};
+use super::super::http::handle::now;
 use super::super::http::query::query;
 use super::super::http::refusal::Refusal;
 use super::super::http::request::Request;
 use super::super::http::route::{self, Route};
-use super::super::search::{self, Query};
+use super::super::search::{self, Item, Query};
 use super::super::time;
 use super::event::Event;
 use super::filter::{self, Filter};
@@ -161,8 +161,8 @@ struct Hits {
 
 impl Hits {
     fn turn(&mut self) -> Result<(), Failure> {
-        let page = at_length(|| search::run(&self.server.core.snapshot(), &self.query, &self.caller))?;
-        self.page = page.items.into();
+        let page = search::run(&self.server.core.snapshot(), &self.query, &self.caller)?;
+        self.page = page.items.into_iter().map(Item::into_value).collect();
         self.more = page.cursor.is_some();
         if let Some(cursor) = page.cursor {
             self.query.turn(&cursor);

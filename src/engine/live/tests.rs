@@ -176,3 +176,21 @@ async fn one_more_subscriber_is_turned_away_until_another_leaves() {
     drop(all.pop());
     assert!(subscribe().is_ok());
 }
+
+/// The answer to a write comes before its event is handed out, and who listens from then on must not get it.
+#[tokio::test]
+async fn who_begins_to_listen_hears_nothing_of_what_was_before() {
+    let core = core(usize::MAX);
+    let mut first = listen(&core, Filter::default());
+    let put = command(Verb::Put, "", json!({"attributes": {"a": 1}}));
+    core.execute(&put, &caller(), &Cause::default()).await.map(drop).unwrap();
+    let Some(Signal::Event(event, _)) = first.next().await else { panic!("an event") };
+    let event = std::sync::Arc::into_inner(event).unwrap();
+
+    let (durable, waits) = tokio::sync::oneshot::channel();
+    core.hub.enqueue(event, Some(futures::FutureExt::shared(waits)));
+    let mut second = listen(&core, Filter::default());
+    durable.send(Ok(())).unwrap();
+    assert!(first.next().await.is_some(), "who listened before hears of it");
+    assert!(second.ready().is_none(), "who listens since does not");
+}

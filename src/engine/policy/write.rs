@@ -1,6 +1,5 @@
 //! PUT and DELETE of a policy or a part of it.
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -61,7 +60,8 @@ pub fn write(
 fn put_new(state: &State, id: &PolicyId, command: &Command, caller: &Caller) -> Result<Outcome, Failure> {
     command.headers.preconditions.check(None, false, "policies")?;
     let change = create(state, id, &command.body, command.headers.allow_policy_lockout, caller)?;
-    let mut shown = change.entry.document.as_deref().cloned().unwrap_or_default();
+    let mut shown =
+        change.entry.document.as_ref().map(|content| Value::clone(&content.tree())).unwrap_or_default();
     if let Value::Object(members) = &mut shown {
         members.retain(|name, _| !name.starts_with('_'));
     }
@@ -232,6 +232,6 @@ pub fn stamp(id: &PolicyId, mut policy: Value, revision: u64, now: i64) -> Resul
     stamped["_created"] = created;
     stamped["_modified"] = json!(now);
     depth::check(&stamped)?;
-    let entry = Entry { revision, document: Some(Arc::new(stamped)) };
+    let entry = Entry { revision, document: Some(stamped.into()) };
     Ok(Change { kind: Kind::Policy, id: id.to_string(), entry })
 }

@@ -3,28 +3,36 @@
 //! A [`plan`] says where to look, and every thing there is asked by the whole filter, on its packed bytes.
 mod option;
 mod order;
+mod page;
 mod plan;
 mod reader;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::runtime::RuntimeFlavor;
 
 use super::command::Caller;
 use super::failure::Failure;
 use super::fields::Selector;
 use super::state::{Node, State, Thing};
-use super::thing;
 use crate::rql::{self, Expr, Now};
 pub use option::{Options, Paging};
 use order::{Cursor, Sort};
+pub use page::{Item, Page};
 use plan::Stretch;
 use reader::{Access, Reader};
 
 /// Hits that are sorted at once when only the first few are wanted.
 const SPARE: usize = 1_000;
+
+/// Things that are looked at before a search counts as long; the index narrows most searches to fewer.
+const SHORT: usize = if cfg!(test) { 3 } else { 2_000 };
 
 /// What is asked, as the request gives it.
 #[derive(Clone, Debug, Default)]
@@ -52,27 +60,6 @@ impl Query {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
-    pub items: Vec<Value>,
-    pub cursor: Option<String>,
-    /// -1 at the end.
-    pub next_offset: Option<i64>,
-}
-
-impl Page {
-    pub fn body(self) -> Value {
-        let mut body = json!({"items": self.items});
-        if let Some(cursor) = self.cursor {
-            body["cursor"] = json!(cursor);
-        }
-        if let Some(offset) = self.next_offset {
-            body["nextPageOffset"] = json!(offset);
-        }
-        body
-    }
-}
-
 pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failure> {
     let options = Options::parse(query.options.as_deref())?;
     let cursor = options.cursor.as_deref().map(Cursor::decode).transpose()?;
@@ -96,10 +83,8 @@ pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failur
     let more = found.len() > end;
     let window = found.get(skip..).unwrap_or_default();
     let window = &window[..window.len().min(size)];
-    let shown = |thing: &Thing| {
-        thing::visible(state, &thing.node()?.unpack(), query.fields.as_ref(), caller, query.wildcards)
-    };
-    let items = window.iter().filter_map(|(_, thing)| shown(thing)).collect();
+    let shown = |(_, thing): &Found| Item::of(state, thing, query, caller);
+    let items = window.iter().filter_map(shown).collect();
     let next = || {
         let values = window.last().map(|(values, _)| values.clone()).unwrap_or_default();
         let filter = cursor.as_ref().map_or(&filter_text, |cursor| &cursor.filter).clone();
@@ -146,6 +131,42 @@ fn expression(text: &str) -> Result<Expr, Failure> {
     }
     rql::schema::check(&expr).map_err(|error| invalid(error.to_string()))?;
     Ok(expr)
+}
+
+/// Runs what can keep a core busy for a while, so that other requests on this thread go on elsewhere.
+fn at_length<T>(busy: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(busy),
+        _ => busy(),
+    }
+}
+
+/// The things in the order of their ids, each sorted when it is its turn: of many, only the first are looked at.
+fn by_id(things: Vec<Arc<Thing>>) -> impl Iterator<Item = Arc<Thing>> {
+    let mut heap: BinaryHeap<Reverse<ById>> = things.into_iter().map(|thing| Reverse(ById(thing))).collect();
+    std::iter::from_fn(move || heap.pop().map(|Reverse(ById(thing))| thing))
+}
+
+struct ById(Arc<Thing>);
+
+impl Ord for ById {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.id().cmp(other.0.id())
+    }
+}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Eq for ById {}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
 }
 
 struct Search<'s> {
@@ -199,7 +220,7 @@ impl Search<'_> {
         segments.map(|segments| segments.iter().map(String::as_str).collect()).collect()
     }
 
-    /// Hands out every hit, by id, as long as `go_on` is answered with true.
+    /// Hands out every hit, by id when the first `wanted` suffice, as long as `go_on` is answered with true.
     fn each(
         &self,
         reader: &Reader<'_>,
@@ -211,19 +232,17 @@ impl Search<'_> {
         let conjuncts = plan::conjuncts(self.filters);
         let mut stretch = Stretch::of(&conjuncts, self.namespaces);
         stretch.at_least(after.unwrap_or_default());
-        let proposed = plan::proposed(self.state, &conjuncts, &stretch, wanted, now);
-        let things: Box<dyn Iterator<Item = &Arc<Thing>>> = if let Some(things) = &proposed {
-            Box::new(things.iter())
-        } else {
-            let within = |thing: &&Arc<Thing>| stretch.to.as_deref().is_none_or(|to| thing.id() <= to);
-            Box::new(self.state.things_from(&stretch.from).take_while(within))
+        let proposed = plan::proposed(self.state, &conjuncts, &stretch, wanted, now).map(by_id);
+        let within = |thing: &&Arc<Thing>| stretch.to.as_deref().is_none_or(|to| thing.id() <= to);
+        let walked = proposed.is_none().then(|| self.state.things_from(&stretch.from).take_while(within));
+        let things = proposed.into_iter().flatten().map(Cow::Owned);
+        let mut things = things.chain(walked.into_iter().flatten().map(Cow::Borrowed)).peekable();
+        let mut look = |thing: Cow<'_, Arc<Thing>>| {
+            let Some(node) = thing.node() else { return true };
+            self.readable_hit(reader, node, now).is_none_or(|access| go_on(&thing, node, &access))
         };
-        for thing in things {
-            let Some(node) = thing.node() else { continue };
-            let hit = self.readable_hit(reader, node, now);
-            if hit.is_some_and(|access| !go_on(thing, node, &access)) {
-                return;
-            }
+        if things.by_ref().take(SHORT).all(&mut look) && things.peek().is_some() {
+            at_length(|| things.all(look));
         }
     }
 

@@ -1,7 +1,8 @@
 //! Where a search looks: at a stretch of ids, or at what an index proposes. The filter decides about each all the same.
 use std::sync::Arc;
 
-use super::super::state::{State, Thing, Wanted};
+use super::super::state::{Proposal, State, Thing, Wanted};
+use super::at_length;
 use crate::rql::{Expr, Literal, Now, Op, Property, Scalar};
 use crate::twin::id;
 
@@ -86,7 +87,7 @@ pub fn conjuncts(filters: &[Expr]) -> Vec<&Expr> {
         .collect()
 }
 
-/// The fewest things an index names for one of the conjuncts, by id; `None` when the stretch is to be walked.
+/// The fewest things an index names for one of the conjuncts, in no order; `None` when the stretch is to be walked.
 ///
 /// `wanted` is how many hits suffice, the first by id: then walking may end early, and is the better way to what is
 /// frequent.
@@ -101,22 +102,53 @@ pub fn proposed(
     if length < INDEXED_MIN {
         return None;
     }
+    let asked: Vec<_> = conjuncts.iter().filter_map(|expr| indexable(expr, now)).collect();
+    let all_asked = asked.len() == conjuncts.len();
+    let asked = with_both_ends(asked);
     // with k of n things proposed, all hits, the walk meets the wanted ones after wanted * n / k
     let mut max = match wanted {
-        Some(wanted) if conjuncts.len() == 1 => wanted.saturating_mul(length).isqrt().min(length / 2),
+        Some(wanted) if asked.len() == 1 && all_asked => {
+            wanted.saturating_mul(length).isqrt().min(length / 2)
+        }
         _ => length / 2,
     };
     let mut fewest = None;
-    for (property, asked) in conjuncts.iter().filter_map(|expr| indexable(expr, now)) {
-        if let Some(things) = state.indexed(property, &asked, max) {
+    for (property, wanted) in asked {
+        let proposal = match state.propose(property, &wanted, max) {
+            Proposal::NotIndexed => {
+                at_length(|| state.index(property));
+                state.propose(property, &wanted, max)
+            }
+            proposal => proposal,
+        };
+        if let Proposal::Things(things) = proposal {
             max = things.len();
             fewest = Some(things);
         }
     }
-    if let Some(things) = &mut fewest {
-        things.sort_unstable_by(|a, b| a.id().cmp(b.id()));
-    }
     fewest
+}
+
+type Asked<'e> = (&'e Property, Wanted<'e>);
+
+/// A lower and an upper bound of one property become one question.
+fn with_both_ends(asked: Vec<Asked<'_>>) -> Vec<Asked<'_>> {
+    let mut joined: Vec<Asked<'_>> = vec![];
+    for (property, wanted) in asked {
+        let ends = joined.iter_mut().filter(|(other, _)| *other == property).find_map(|(_, there)| {
+            let between = match (&*there, &wanted) {
+                (Wanted::AtLeast(low), Wanted::AtMost(high))
+                | (Wanted::AtMost(high), Wanted::AtLeast(low)) => Wanted::Between(low.clone(), high.clone()),
+                _ => return None,
+            };
+            Some((there, between))
+        });
+        match ends {
+            Some((there, between)) => *there = between,
+            None => joined.push((property, wanted)),
+        }
+    }
+    joined
 }
 
 /// What an index can be asked; never less than what the filter finds.

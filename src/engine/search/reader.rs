@@ -17,6 +17,8 @@ pub struct Reader<'s> {
     /// The places the search looks at.
     places: Vec<Vec<&'s str>>,
     known: RefCell<HashMap<String, Option<Rc<Access>>>>,
+    /// The one asked for last: most things have the policy of the one before.
+    last: RefCell<Option<(String, Option<Rc<Access>>)>>,
 }
 
 /// What a policy lets the caller read.
@@ -30,11 +32,20 @@ pub struct Access {
 
 impl<'s> Reader<'s> {
     pub fn new(state: &'s State, caller: &'s Caller, places: Vec<Vec<&'s str>>) -> Self {
-        Self { state, caller, places, known: RefCell::default() }
+        Self { state, caller, places, known: RefCell::default(), last: RefCell::default() }
     }
 
     /// `None` when the caller may read nothing at all.
     pub fn access(&self, policy_id: &str) -> Option<Rc<Access>> {
+        if let Some((_, access)) = self.last.borrow().as_ref().filter(|(last, _)| last == policy_id) {
+            return access.clone();
+        }
+        let access = self.access_of(policy_id);
+        *self.last.borrow_mut() = Some((policy_id.to_owned(), access.clone()));
+        access
+    }
+
+    fn access_of(&self, policy_id: &str) -> Option<Rc<Access>> {
         if let Some(known) = self.known.borrow().get(policy_id) {
             return known.clone();
         }

@@ -35,6 +35,7 @@ pub enum Wanted<'v> {
     /// Of the same type and not below.
     AtLeast(Scalar<'v>),
     AtMost(Scalar<'v>),
+    Between(Scalar<'v>, Scalar<'v>),
     /// Texts that begin so.
     Prefix(&'v str),
 }
@@ -46,6 +47,8 @@ pub struct Column {
     entries: BTreeSet<(Key, Slot)>,
     outside: usize,
     always: HashSet<Slot>,
+    /// Things with more than one value: two of them can satisfy both ends of a range that none lies in.
+    several: HashSet<Slot>,
     /// When it was last asked, in asks.
     pub used: u64,
 }
@@ -53,12 +56,17 @@ pub struct Column {
 impl Column {
     pub fn build<'t>(property: Property, things: impl Iterator<Item = &'t Thing> + Clone) -> Self {
         let prefix = common_prefix(&property, things.clone());
-        let mut column =
-            Self { property, prefix, entries: BTreeSet::new(), outside: 0, always: HashSet::new(), used: 0 };
+        let (entries, always, several) = Default::default();
+        let mut column = Self { property, prefix, entries, outside: 0, always, several, used: 0 };
         let mut entries = vec![];
         for thing in things {
             match column.keys(thing) {
-                Some(keys) => entries.extend(keys.into_iter().map(|key| (key, thing.slot))),
+                Some(keys) => {
+                    if keys.len() > 1 {
+                        column.several.insert(thing.slot);
+                    }
+                    entries.extend(keys.into_iter().map(|key| (key, thing.slot)));
+                }
                 None => drop(column.always.insert(thing.slot)),
             }
         }
@@ -86,6 +94,7 @@ impl Column {
         }
         if let Some(thing) = before {
             self.always.remove(&thing.slot);
+            self.several.remove(&thing.slot);
             for key in old.into_iter().flatten() {
                 if self.entries.remove(&(key, thing.slot)) && is_outside(key) {
                     self.outside -= 1;
@@ -93,8 +102,10 @@ impl Column {
             }
         }
         if let Some(thing) = after {
-            if new.is_none() {
-                self.always.insert(thing.slot);
+            match &new {
+                None => drop(self.always.insert(thing.slot)),
+                Some(keys) if keys.len() > 1 => drop(self.several.insert(thing.slot)),
+                Some(_) => {}
             }
             for key in new.into_iter().flatten() {
                 if self.entries.insert((key, thing.slot)) && is_outside(key) {
@@ -106,7 +117,8 @@ impl Column {
 
     /// The things that may have what is wanted, or `None` when they are more than `max`.
     pub fn propose(&self, wanted: &Wanted<'_>, max: usize) -> Option<Vec<Slot>> {
-        let mut found: Vec<Slot> = self.always.iter().copied().collect();
+        let several = self.several.iter().filter(|_| matches!(wanted, Wanted::Between(..)));
+        let mut found: Vec<Slot> = self.always.iter().chain(several).copied().collect();
         for (from, to) in self.ranges(wanted) {
             let range = self.entries.range((from, Slot::MIN)..=(to, Slot::MAX));
             found.extend(range.map(|(_, slot)| *slot).take(max + 1));
@@ -122,15 +134,12 @@ impl Column {
     fn ranges(&self, wanted: &Wanted<'_>) -> Vec<(Key, Key)> {
         match wanted {
             Wanted::Equal(values) => values.iter().map(|value| (self.key(value), self.key(value))).collect(),
-            Wanted::AtLeast(value) => {
-                let last =
-                    if matches!(value, Scalar::Text(_)) { ABOVE } else { self.key(value).0 >> KIND_SHIFT };
-                vec![((self.key(value).0, 0), (((last + 1) << KIND_SHIFT) - 1, u32::MAX))]
-            }
-            Wanted::AtMost(value) => {
-                let first =
-                    if matches!(value, Scalar::Text(_)) { BELOW } else { self.key(value).0 >> KIND_SHIFT };
-                vec![((first << KIND_SHIFT, 0), (self.key(value).0, u32::MAX))]
+            Wanted::AtLeast(value) => vec![self.at_least(value)],
+            Wanted::AtMost(value) => vec![self.at_most(value)],
+            Wanted::Between(low, high) => {
+                let (low, high) = (self.at_least(low), self.at_most(high));
+                let (from, to) = (low.0.max(high.0), low.1.min(high.1));
+                if from <= to { vec![(from, to)] } else { vec![] }
             }
             Wanted::Prefix(prefix) => {
                 let mut last = prefix.as_bytes().to_vec();
@@ -139,6 +148,16 @@ impl Column {
                 vec![((self.text_key(prefix.as_bytes()), 0), (self.text_key(&last), u32::MAX))]
             }
         }
+    }
+
+    fn at_least(&self, value: &Scalar<'_>) -> (Key, Key) {
+        let last = if matches!(value, Scalar::Text(_)) { ABOVE } else { self.key(value).0 >> KIND_SHIFT };
+        ((self.key(value).0, 0), (((last + 1) << KIND_SHIFT) - 1, u32::MAX))
+    }
+
+    fn at_most(&self, value: &Scalar<'_>) -> (Key, Key) {
+        let first = if matches!(value, Scalar::Text(_)) { BELOW } else { self.key(value).0 >> KIND_SHIFT };
+        ((first << KIND_SHIFT, 0), (self.key(value).0, u32::MAX))
     }
 
     /// `None` when there are too many.

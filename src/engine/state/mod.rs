@@ -6,9 +6,12 @@ mod column;
 mod index;
 mod ordered;
 mod packed;
+mod text;
 
 pub use column::Wanted;
-pub use packed::Node;
+pub use index::Proposal;
+pub use packed::{Node, Packed};
+pub use text::Shown;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,9 +25,8 @@ use super::time;
 use crate::rql::Property;
 use crate::twin::json::Object;
 use column::Column;
-use index::{Index, Proposal};
+use index::Index;
 use ordered::{Ordered, Row};
-use packed::Packed;
 
 /// Enforcers that are kept built; more, and all are built anew when they are needed.
 const ENFORCERS_MAX: usize = 10_000;
@@ -37,7 +39,46 @@ pub type Document = Arc<Value>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
     pub revision: u64,
-    pub document: Option<Document>,
+    pub document: Option<Content>,
+}
+
+/// A document on its way into the state and to the disk.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    Tree(Document),
+    Packed(Packed),
+}
+
+impl Content {
+    pub fn tree(&self) -> Document {
+        match self {
+            Self::Tree(document) => Arc::clone(document),
+            Self::Packed(packed) => Arc::new(packed.root().unpack()),
+        }
+    }
+
+    pub fn packed(self) -> Packed {
+        match self {
+            Self::Tree(document) => Packed::of(&document),
+            Self::Packed(packed) => packed,
+        }
+    }
+
+    /// As it is stored.
+    pub fn text(&self) -> Vec<u8> {
+        let text = match self {
+            Self::Tree(document) => serde_json::to_vec(&**document),
+            Self::Packed(packed) => packed.text(),
+        };
+        // a tree of JSON and packed JSON can always be written
+        text.unwrap_or_default()
+    }
+}
+
+impl From<Value> for Content {
+    fn from(document: Value) -> Self {
+        Self::Tree(Arc::new(document))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +120,10 @@ impl Thing {
 
     pub fn policy_id(&self) -> Option<&str> {
         self.node()?.at(&["policyId"])?.text()
+    }
+
+    pub fn packed(&self) -> Option<&Packed> {
+        self.document.as_ref()
     }
 
     /// `None` when it was deleted.
@@ -164,7 +209,11 @@ impl State {
 
     /// What is known; revision 0 is nothing.
     pub fn entry(&self, kind: Kind, id: &str) -> Entry {
-        Entry { revision: self.revision(kind, id), document: self.get(kind, id) }
+        let document = match kind {
+            Kind::Thing => self.thing(id).and_then(|thing| thing.document.clone()).map(Content::Packed),
+            Kind::Policy => self.get(kind, id).map(Content::Tree),
+        };
+        Entry { revision: self.revision(kind, id), document }
     }
 
     pub fn thing(&self, id: &str) -> Option<&Arc<Thing>> {
@@ -197,22 +246,17 @@ impl State {
         (self.things_from("").count(), policies.count())
     }
 
-    /// At most `max` things that include all whose `property` is as wanted; `None` when that cannot be told or they
-    /// are more. Indexes the property for this and later questions.
-    pub fn indexed(&self, property: &Property, wanted: &Wanted<'_>, max: usize) -> Option<Vec<Arc<Thing>>> {
-        let answer = self.index.lock().propose(property, wanted, max);
-        match answer {
-            Proposal::Things(things) => return Some(things),
-            Proposal::TooMany => return None,
-            Proposal::NotIndexed => {}
-        }
-        let things = self.index.lock().begin(property)?;
+    /// At most `max` things that include all whose `property` is as wanted.
+    pub fn propose(&self, property: &Property, wanted: &Wanted<'_>, max: usize) -> Proposal {
+        self.index.lock().propose(property, wanted, max)
+    }
+
+    /// Indexes the property for later questions, unless somebody does so already. Takes about a microsecond a thing.
+    pub fn index(&self, property: &Property) {
+        let Some(things) = self.index.lock().begin(property) else { return };
         // without the lock, which every write takes
         let column = Column::build(property.clone(), things.iter().map(AsRef::as_ref));
-        let mut index = self.index.lock();
-        index.finish(property.clone(), column, &things);
-        let Proposal::Things(things) = index.propose(property, wanted, max) else { return None };
-        Some(things)
+        self.index.lock().finish(property.clone(), column, &things);
     }
 
     /// Puts a change in place and returns what takes it back.
@@ -220,22 +264,26 @@ impl State {
         let Change { kind, id, entry: Entry { revision, document } } = change;
         match kind {
             Kind::Thing => {
-                let document = document.map(|document| Packed::of(&document));
-                let slot = self.things.get(&id).map(|thing| thing.slot);
-                let slot = slot.unwrap_or_else(|| self.index.lock().take_slot());
-                let thing = Arc::new(Thing { id: id.as_str().into(), slot, revision, document });
-                let before = self.put_thing(&thing);
+                let before = self.put_packed(&id, revision, document.map(Content::packed));
                 if let Some(before) = &before {
                     self.history.lock().keep(before);
                 }
                 Undo(Before::Thing(id, before))
             }
             Kind::Policy => {
+                let document = document.map(|document| document.tree());
                 let policy = Arc::new(Policy { id: id.as_str().into(), revision, document });
                 self.enforcers.lock().remove(&id);
                 Undo(Before::Policy(id, self.policies.insert(policy)))
             }
         }
+    }
+
+    /// Puts a thing in place and returns what was there.
+    pub fn put_packed(&mut self, id: &str, revision: u64, document: Option<Packed>) -> Option<Arc<Thing>> {
+        let slot = self.things.get(id).map(|thing| thing.slot);
+        let slot = slot.unwrap_or_else(|| self.index.lock().take_slot());
+        self.put_thing(&Arc::new(Thing { id: id.into(), slot, revision, document }))
     }
 
     pub fn undo(&mut self, undo: Undo) {

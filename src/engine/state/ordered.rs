@@ -11,7 +11,59 @@ pub trait Row {
     fn id(&self) -> &str;
 }
 
-type Leaf<R> = Arc<Vec<Arc<R>>>;
+#[derive(Debug)]
+struct Leaf<R> {
+    /// The id of the first row, or one before it and behind all of the leaf before.
+    from: Arc<str>,
+    rows: Arc<Rows<R>>,
+}
+
+impl<R> Clone for Leaf<R> {
+    fn clone(&self) -> Self {
+        Self { from: Arc::clone(&self.from), rows: Arc::clone(&self.rows) }
+    }
+}
+
+#[derive(Debug)]
+struct Rows<R> {
+    /// A hash of the id of each row: the way to one row leads past the others without a look at them.
+    hashes: Vec<u32>,
+    rows: Vec<Arc<R>>,
+}
+
+impl<R> Clone for Rows<R> {
+    fn clone(&self) -> Self {
+        Self { hashes: self.hashes.clone(), rows: self.rows.clone() }
+    }
+}
+
+impl<R: Row> Rows<R> {
+    fn get(&self, id: &str) -> Option<usize> {
+        let wanted = hash(id);
+        let mut from = 0;
+        loop {
+            let at = from + self.hashes.get(from..)?.iter().position(|hash| *hash == wanted)?;
+            if self.rows[at].id() == id {
+                return Some(at);
+            }
+            from = at + 1;
+        }
+    }
+
+    fn insert(&mut self, at: usize, row: Arc<R>) {
+        self.hashes.insert(at, hash(row.id()));
+        self.rows.insert(at, row);
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        Self { hashes: self.hashes.split_off(at), rows: self.rows.split_off(at) }
+    }
+}
+
+/// FNV-1a.
+fn hash(id: &str) -> u32 {
+    id.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
 
 #[derive(Debug)]
 pub struct Ordered<R> {
@@ -33,31 +85,41 @@ impl<R> Clone for Ordered<R> {
 
 impl<R: Row> Ordered<R> {
     pub fn get(&self, id: &str) -> Option<&Arc<R>> {
-        let leaf = self.leaves.get(self.leaf_of(id))?;
-        leaf.binary_search_by(|row| row.id().cmp(id)).ok().map(|at| &leaf[at])
+        let rows = &self.leaves.get(self.leaf_of(id))?.rows;
+        rows.get(id).map(|at| &rows.rows[at])
     }
 
     /// Returns the row that was there.
     pub fn insert(&mut self, row: Arc<R>) -> Option<Arc<R>> {
         let leaf_at = self.leaf_of(row.id());
         let leaves = Arc::make_mut(&mut self.leaves);
-        let Some(leaf) = leaves.get_mut(leaf_at).map(Arc::make_mut) else {
-            leaves.push(Arc::new(vec![row]));
+        let Some(leaf) = leaves.get_mut(leaf_at) else {
+            let from = row.id().into();
+            let rows = Rows { hashes: vec![hash(row.id())], rows: vec![row] };
+            leaves.push(Leaf { from, rows: Arc::new(rows) });
             return None;
         };
-        let at = match leaf.binary_search_by(|other| other.id().cmp(row.id())) {
-            Ok(at) => return Some(std::mem::replace(&mut leaf[at], row)),
-            Err(at) => at,
-        };
-        if leaf.len() < LEAF_MAX {
-            leaf.insert(at, row);
+        let rows = Arc::make_mut(&mut leaf.rows);
+        if let Some(at) = rows.get(row.id()) {
+            return Some(std::mem::replace(&mut rows.rows[at], row));
+        }
+        let is_last = rows.rows.last().is_some_and(|last| last.id() < row.id());
+        let before = |other: &Arc<R>| other.id() < row.id();
+        let at = if is_last { rows.rows.len() } else { rows.rows.partition_point(before) };
+        if row.id() < &*leaf.from {
+            leaf.from = row.id().into();
+        }
+        if rows.rows.len() < LEAF_MAX {
+            rows.insert(at, row);
         } else {
             // rows that arrive in order, as at the start, leave full leaves behind
-            let mut upper = leaf.split_off(if at == LEAF_MAX { LEAF_MAX } else { LEAF_MAX / 2 });
+            let mut upper = rows.split_off(if at == LEAF_MAX { LEAF_MAX } else { LEAF_MAX / 2 });
+            let lower = rows.rows.len();
             let (half, at) =
-                if at > leaf.len() || upper.is_empty() { (&mut upper, at - leaf.len()) } else { (leaf, at) };
+                if at > lower || upper.rows.is_empty() { (&mut upper, at - lower) } else { (rows, at) };
             half.insert(at, row);
-            leaves.insert(leaf_at + 1, Arc::new(upper));
+            let from = upper.rows[0].id().into();
+            leaves.insert(leaf_at + 1, Leaf { from, rows: Arc::new(upper) });
         }
         None
     }
@@ -65,10 +127,11 @@ impl<R: Row> Ordered<R> {
     pub fn remove(&mut self, id: &str) -> Option<Arc<R>> {
         let leaf_at = self.leaf_of(id);
         let leaves = Arc::make_mut(&mut self.leaves);
-        let leaf = Arc::make_mut(leaves.get_mut(leaf_at)?);
-        let at = leaf.binary_search_by(|row| row.id().cmp(id)).ok()?;
-        let row = leaf.remove(at);
-        if leaf.is_empty() {
+        let rows = Arc::make_mut(&mut leaves.get_mut(leaf_at)?.rows);
+        let at = rows.get(id)?;
+        rows.hashes.remove(at);
+        let row = rows.rows.remove(at);
+        if rows.rows.is_empty() {
             leaves.remove(leaf_at);
         }
         Some(row)
@@ -77,21 +140,20 @@ impl<R: Row> Ordered<R> {
     /// The rows from this id on.
     pub fn from(&self, id: &str) -> impl Iterator<Item = &Arc<R>> {
         let leaves = self.leaves.get(self.leaf_of(id)..).unwrap_or_default();
-        let before = leaves.first().map_or(0, |leaf| leaf.partition_point(|row| row.id() < id));
-        leaves.iter().flat_map(|leaf| leaf.iter()).skip(before)
+        let before = leaves.first().map_or(0, |leaf| leaf.rows.rows.partition_point(|row| row.id() < id));
+        leaves.iter().flat_map(|leaf| leaf.rows.rows.iter()).skip(before)
     }
 
     /// How many rows there are from one id to another, to a leaf or two.
     pub fn about(&self, from: &str, to: Option<&str>) -> usize {
         let last = to.map_or(self.leaves.len(), |to| self.leaf_of(to) + 1);
         let leaves = self.leaves.get(self.leaf_of(from)..last).unwrap_or_default();
-        leaves.iter().map(|leaf| leaf.len()).sum()
+        leaves.iter().map(|leaf| leaf.rows.rows.len()).sum()
     }
 
     /// The last leaf that begins at or before the id, or else the first.
     fn leaf_of(&self, id: &str) -> usize {
-        let begins_before = |leaf: &Leaf<R>| leaf.first().is_some_and(|row| row.id() <= id);
-        self.leaves.partition_point(begins_before).saturating_sub(1)
+        self.leaves.partition_point(|leaf| &*leaf.from <= id).saturating_sub(1)
     }
 }
 

@@ -8,21 +8,21 @@
 //! size     of what follows it, in bytes: 4 bytes, little endian; a name has 1 byte, or 255 and 4 bytes
 //! ```
 //!
-//! Members keep their order. Only [`Packed::of`] makes such bytes and they never leave memory, so a reader that meets
+//! Members keep their order. Only [`Packed::of`] and [`Packed::read`] make such bytes and they never leave memory, so a reader that meets
 //! something else has no one to tell: it sees nothing there.
 use serde_json::{Map, Number, Value};
 
 use crate::rql::{self, Scalar, Tree};
 
-const NULL: u8 = 0;
-const FALSE: u8 = 1;
-const TRUE: u8 = 2;
+pub(super) const NULL: u8 = 0;
+pub(super) const FALSE: u8 = 1;
+pub(super) const TRUE: u8 = 2;
 const I64: u8 = 3;
 const U64: u8 = 4;
 const F64: u8 = 5;
-const TEXT: u8 = 6;
-const ARRAY: u8 = 7;
-const OBJECT: u8 = 8;
+pub(super) const TEXT: u8 = 6;
+pub(super) const ARRAY: u8 = 7;
+pub(super) const OBJECT: u8 = 8;
 
 /// Tag and size.
 const HEAD: usize = 5;
@@ -36,7 +36,18 @@ impl Packed {
     pub fn of(value: &Value) -> Self {
         let mut bytes = vec![];
         write(value, &mut bytes);
-        Self(bytes.into_boxed_slice())
+        Self::from_bytes(&bytes)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// A copy with another value at the place, which must be there.
+    pub fn replace<S: AsRef<str>>(&self, place: &[S], value: &Value) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(self.0.len());
+        copy(self.root(), place, value, &mut bytes)?;
+        Some(Self::from_bytes(&bytes))
     }
 
     /// In bytes.
@@ -49,37 +60,88 @@ impl Packed {
     }
 }
 
+fn copy<S: AsRef<str>>(from: Node<'_>, place: &[S], value: &Value, bytes: &mut Vec<u8>) -> Option<()> {
+    let Some((name, below)) = place.split_first() else {
+        write(value, bytes);
+        return Some(());
+    };
+    let (at, mut replaced) = (begin(OBJECT, bytes), None);
+    for (member, node) in from.members() {
+        write_name(member, bytes);
+        if member == name.as_ref() {
+            copy(node, below, value, bytes)?;
+            replaced = Some(());
+        } else {
+            bytes.extend_from_slice(node.0.get(..node.len())?);
+        }
+    }
+    end(at, bytes);
+    replaced
+}
+
 fn write(value: &Value, bytes: &mut Vec<u8>) {
     match value {
         Value::Null => bytes.push(NULL),
         Value::Bool(value) => bytes.push(if *value { TRUE } else { FALSE }),
         Value::Number(number) => {
-            let (tag, eight) = if let Some(value) = number.as_i64() {
-                (I64, value.to_le_bytes())
+            if let Some(value) = number.as_i64() {
+                write_integer(value, bytes);
             } else if let Some(value) = number.as_u64() {
-                (U64, value.to_le_bytes())
+                write_unsigned(value, bytes);
             } else {
-                (F64, number.as_f64().unwrap_or_default().to_le_bytes())
-            };
-            bytes.push(tag);
-            bytes.extend_from_slice(&eight);
+                write_float(number.as_f64().unwrap_or_default(), bytes);
+            }
         }
-        Value::String(text) => sized(TEXT, bytes, |bytes| bytes.extend_from_slice(text.as_bytes())),
-        Value::Array(items) => sized(ARRAY, bytes, |bytes| items.iter().for_each(|item| write(item, bytes))),
-        Value::Object(members) => sized(OBJECT, bytes, |bytes| {
+        Value::String(text) => write_text(text, bytes),
+        Value::Array(items) => {
+            let at = begin(ARRAY, bytes);
+            for item in items {
+                write(item, bytes);
+            }
+            end(at, bytes);
+        }
+        Value::Object(members) => {
+            let at = begin(OBJECT, bytes);
             for (name, value) in members {
-                match u8::try_from(name.len()) {
-                    Ok(size) if size != LONG => bytes.push(size),
-                    _ => {
-                        bytes.push(LONG);
-                        bytes.extend_from_slice(&size(name.len()));
-                    }
-                }
-                bytes.extend_from_slice(name.as_bytes());
+                write_name(name, bytes);
                 write(value, bytes);
             }
-        }),
+            end(at, bytes);
+        }
     }
+}
+
+pub(super) fn write_integer(value: i64, bytes: &mut Vec<u8>) {
+    bytes.push(I64);
+    bytes.extend_from_slice(&value.to_le_bytes());
+}
+
+/// One that no `i64` holds.
+pub(super) fn write_unsigned(value: u64, bytes: &mut Vec<u8>) {
+    bytes.push(U64);
+    bytes.extend_from_slice(&value.to_le_bytes());
+}
+
+pub(super) fn write_float(value: f64, bytes: &mut Vec<u8>) {
+    bytes.push(F64);
+    bytes.extend_from_slice(&value.to_le_bytes());
+}
+
+pub(super) fn write_text(text: &str, bytes: &mut Vec<u8>) {
+    bytes.push(TEXT);
+    bytes.extend_from_slice(&size(text.len()));
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+pub(super) fn write_name(name: &str, bytes: &mut Vec<u8>) {
+    match u8::try_from(name.len()) {
+        Ok(size) if size != LONG => bytes.push(size),
+        _ => {
+            bytes.push(LONG);
+            bytes.extend_from_slice(&size(name.len()));
+        }
+    }
+    bytes.extend_from_slice(name.as_bytes());
 }
 
 /// The longest thing is far below 4 GB.
@@ -87,13 +149,17 @@ fn size(len: usize) -> [u8; 4] {
     u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-fn sized(tag: u8, bytes: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+/// Begins an array or object whose size [`end`] fills in.
+pub(super) fn begin(tag: u8, bytes: &mut Vec<u8>) -> usize {
     bytes.push(tag);
-    let at = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
-    content(bytes);
-    let written = size(bytes.len() - at - 4);
-    bytes[at..at + 4].copy_from_slice(&written);
+    bytes.len()
+}
+
+/// `content` is what [`begin`] returned.
+pub(super) fn end(content: usize, bytes: &mut [u8]) {
+    let written = size(bytes.len() - content);
+    bytes[content - 4..content].copy_from_slice(&written);
 }
 
 /// A value in packed JSON: its bytes, and maybe those of what comes after it.
@@ -113,6 +179,10 @@ impl<'t> Node<'t> {
         std::str::from_utf8(self.content()).ok()
     }
 
+    pub fn unsigned(self) -> Option<u64> {
+        self.number()?.as_u64()
+    }
+
     pub fn unpack(self) -> Value {
         match self.tag() {
             ARRAY => Value::Array(self.items().map(Self::unpack).collect()),
@@ -128,11 +198,11 @@ impl<'t> Node<'t> {
         }
     }
 
-    fn tag(self) -> u8 {
+    pub(super) fn tag(self) -> u8 {
         self.0.first().copied().unwrap_or(NULL)
     }
 
-    fn number(self) -> Option<Number> {
+    pub(super) fn number(self) -> Option<Number> {
         let eight: [u8; 8] = self.0.get(1..9)?.try_into().ok()?;
         match self.tag() {
             I64 => Some(i64::from_le_bytes(eight).into()),
@@ -252,6 +322,20 @@ pub mod tests {
         #[test]
         fn what_is_packed_unpacks_to_the_same_text(value in any_json()) {
             prop_assert_eq!(Packed::of(&value).root().unpack().to_string(), value.to_string());
+        }
+
+        #[test]
+        fn another_value_is_put_where_there_was_one(mut tree in any_json(), value in any_json(), pick in any::<usize>()) {
+            let places = crate::twin::json::leaves(&tree);
+            let (place, _) = places[pick % places.len()].clone();
+            for place in [place.clone(), place.child("none")] {
+                let packed = Packed::of(&tree).replace(place.segments(), &value);
+                let there = place.get(&tree).is_some();
+                if there {
+                    place.set(&mut tree, value.clone());
+                }
+                prop_assert_eq!(packed, there.then(|| Packed::of(&tree)), "{}", place);
+            }
         }
 
         #[test]

@@ -18,13 +18,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::EngineError;
-use super::state::{Change, Entry, Kind, State};
+use super::state::{Change, Content, Entry, Kind, Packed, State};
 pub use crate::settings::Durability;
 
 /// Grows when the folder's content changes its meaning.
@@ -147,10 +146,9 @@ impl Opened {
         for kind in [Kind::Policy, Kind::Thing] {
             for row in self.rows.prefix([tag(kind)]) {
                 let (key, value) = row.into_inner().map_err(|error| outside(path, error))?;
-                let change = decode(kind, key.get(1..).unwrap_or_default(), &value).ok_or_else(|| {
+                load(&mut state, kind, key.get(1..).unwrap_or_default(), &value).ok_or_else(|| {
                     damaged(path, &format!("the {kind:?} `{}` cannot be read", String::from_utf8_lossy(&key)))
                 })?;
-                state.put(change);
             }
         }
         Ok((self, commits, state))
@@ -300,15 +298,23 @@ fn read_number(file: &mut File) -> io::Result<u64> {
 /// The document itself, or what remains of a deleted entity.
 fn encode(entry: &Entry) -> Vec<u8> {
     match &entry.document {
-        Some(document) => document.to_string().into_bytes(),
+        Some(document) => document.text(),
         None => json!({"_revision": entry.revision, "_deleted": true}).to_string().into_bytes(),
     }
 }
 
-fn decode(kind: Kind, key: &[u8], value: &[u8]) -> Option<Change> {
-    let document: Value = serde_json::from_slice(value).ok()?;
-    let revision = document["_revision"].as_u64()?;
-    let deleted = document.get("_deleted").is_some();
-    let id = std::str::from_utf8(key).ok()?.to_owned();
-    Some(Change { kind, id, entry: Entry { revision, document: (!deleted).then(|| Arc::new(document)) } })
+/// Reads a row into the state; `None` when it is none.
+fn load(state: &mut State, kind: Kind, id: &[u8], value: &[u8]) -> Option<()> {
+    let id = std::str::from_utf8(id).ok()?;
+    let packed = Packed::read(value).ok()?;
+    let revision = packed.root().at(&["_revision"])?.unsigned()?;
+    let lives = packed.root().at(&["_deleted"]).is_none();
+    match kind {
+        Kind::Thing => drop(state.put_packed(id, revision, lives.then_some(packed))),
+        Kind::Policy => {
+            let document = lives.then_some(Content::Packed(packed));
+            state.put(Change { kind, id: id.to_owned(), entry: Entry { revision, document } });
+        }
+    }
+    Some(())
 }

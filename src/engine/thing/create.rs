@@ -11,7 +11,7 @@ use super::super::precondition::revision_tag;
 use super::super::state::{Change, Kind, State};
 use super::read::policy_of;
 use super::shape::parse_policy_id;
-use super::write::stamp;
+use super::write::{change, stamp};
 use super::{THING, metadata};
 use crate::twin::id::{PolicyId, ThingId};
 use crate::twin::json;
@@ -48,8 +48,8 @@ pub fn create(
         (_, None) => {}
     }
     let revision = state.revision(Kind::Thing, id.as_str()) + 1;
-    let change = stamp(id, thing, revision, caller)?;
-    let mut shown = change.entry.document.as_deref().cloned().unwrap_or_default();
+    let mut shown = stamp(id, thing, revision, caller)?;
+    let change = change(id, revision, &shown);
     if let Value::Object(members) = &mut shown {
         members.retain(|name, _| !name.starts_with('_'));
     }
@@ -74,7 +74,7 @@ fn permit(
     caller: &Caller,
 ) -> Result<(), Failure> {
     let enforcer = match new_policy.and_then(|change| change.entry.document.as_ref()) {
-        Some(policy) => policy::enforcer_of(state, policy, caller),
+        Some(policy) => policy::enforcer_of(state, &policy.tree(), caller),
         None => {
             state.enforcer(policy_id.as_str(), caller.now).ok_or_else(|| PolicyPlace::Policy.not_found())?
         }

@@ -3,7 +3,9 @@ mod create;
 mod merge;
 mod metadata;
 mod read;
+mod replace;
 mod shape;
+mod text;
 mod write;
 
 #[cfg(test)]
@@ -12,6 +14,7 @@ pub fn fuzz_matched(thing: &Value, patch: &Value) -> Result<Vec<crate::twin::jso
 }
 
 pub use read::{extra, read, visible};
+pub use text::{Text, reads_all, text};
 pub use write::write;
 
 use serde_json::Value;

@@ -1,5 +1,5 @@
 //! PUT, PATCH and DELETE of a thing or a part of it.
-use std::sync::Arc;
+use std::io;
 
 use serde_json::{Value, json};
 
@@ -9,9 +9,10 @@ use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
 use super::super::place::{ThingPart, ThingPlace};
 use super::super::precondition::{hash_tag, revision_tag};
-use super::super::state::{Change, Entry, Kind, State};
+use super::super::state::{Change, Content, Entry, Kind, Packed, State};
 use super::super::time;
 use super::read::policy_of;
+use super::replace::replace;
 use super::{SIZE_MAX, THING, condition_holds, conditions_readable, create, merge, metadata, path, shape};
 use crate::twin::id::ThingId;
 use crate::twin::json::{self, Pointer};
@@ -29,6 +30,22 @@ pub fn write(
         Verb::Put => shape::part(place, id, &command.body)?,
         Verb::Patch => merge::check(place, id, &command.body)?,
     };
+    if command.verb == Verb::Put
+        && let Some(outcome) = replace(state, id, place, &command.headers, &body, caller)
+    {
+        return Ok(outcome);
+    }
+    write_tree(state, id, place, (command, body), caller)
+}
+
+/// The way that knows everything; what [`replace`] answers, it answers, too.
+pub fn write_tree(
+    state: &State,
+    id: &ThingId,
+    place: &ThingPlace,
+    (command, body): (&Command, Value),
+    caller: &Caller,
+) -> Result<Outcome, Failure> {
     let Some(thing) = state.get(Kind::Thing, id.as_str()) else {
         return match (command.verb, &command.headers.live) {
             (Verb::Put | Verb::Patch, Live::If(_)) if place.is_root() => Err(live_condition()),
@@ -141,8 +158,8 @@ impl Write<'_> {
         self.check_preconditions()?;
         let mut thing = self.thing.clone();
         self.place.pointer.remove(&mut thing);
-        let change = self.finish(thing, &Value::Null, caller)?;
-        Ok(Outcome { answer: Answer::changed(None, self.revision + 1), changes: vec![change], patch: None })
+        let thing = self.finish(thing, &Value::Null, caller)?;
+        Ok(self.outcome(Answer::changed(None, self.revision + 1), &thing, None))
     }
 
     /// The part itself, unless it is in a feature that is not there either.
@@ -167,18 +184,21 @@ impl Write<'_> {
         }
         let mut thing = self.thing.clone();
         if self.place.is_root() {
-            replace(&mut thing, &body);
+            replace_members(&mut thing, &body);
         } else {
             self.place.pointer.set(&mut thing, body.clone());
         }
-        let change = self.finish(thing, &body, caller)?;
+        let thing = self.finish(thing, &body, caller)?;
         let revision = self.revision + 1;
-        let etag = change.entry.document.as_ref().and_then(|thing| self.tag(thing, revision));
-        let answer = match etag {
+        let answer = match self.tag(&thing, revision) {
             Some(etag) if self.current().is_none() => Answer::created(body, etag, revision),
             etag => Answer::changed(etag, revision),
         };
-        Ok(Outcome { answer, changes: vec![change], patch: None })
+        Ok(self.outcome(answer, &thing, None))
+    }
+
+    fn outcome(&self, answer: Answer, thing: &Value, patch: Option<Value>) -> Outcome {
+        Outcome { answer, changes: vec![change(self.id, self.revision + 1, thing)], patch }
     }
 
     /// `if-equal` has no effect on PUT of the attributes, and a PUT of a thing must name its policy.
@@ -188,7 +208,7 @@ impl Write<'_> {
             ThingPart::Attributes => false,
             ThingPart::Thing => {
                 let mut replaced = self.thing.clone();
-                replace(&mut replaced, body);
+                replace_members(&mut replaced, body);
                 body.get("policyId").is_some() && json::same(&replaced, self.thing)
             }
             _ => self.current().is_some_and(|current| json::same(current, body)),
@@ -210,16 +230,14 @@ impl Write<'_> {
         }
         merge::drop_unmet(&mut patch, self.headers, self.thing, caller)?;
         let thing = self.patched(&patch, forgone);
-        let change = self.finish(thing, &patch, caller)?;
+        let thing = self.finish(thing, &patch, caller)?;
         let revision = self.revision + 1;
-        let etag = match (&change.entry.document, self.place.part) {
-            (_, ThingPart::PolicyId | ThingPart::Definition) if !patch.is_null() => {
-                Some(revision_tag(revision))
-            }
-            (Some(thing), _) if !patch.is_null() => self.tag(thing, revision),
-            _ => None,
+        let etag = match self.place.part {
+            _ if patch.is_null() => None,
+            ThingPart::PolicyId | ThingPart::Definition => Some(revision_tag(revision)),
+            _ => self.tag(&thing, revision),
         };
-        Ok(Outcome { answer: Answer::changed(etag, revision), changes: vec![change], patch: Some(patch) })
+        Ok(self.outcome(Answer::changed(etag, revision), &thing, Some(patch)))
     }
 
     fn patched(&self, patch: &Value, forgone: &[Pointer]) -> Value {
@@ -231,7 +249,7 @@ impl Write<'_> {
         thing
     }
 
-    fn finish(&self, mut thing: Value, written: &Value, caller: &Caller) -> Result<Change, Failure> {
+    fn finish(&self, mut thing: Value, written: &Value, caller: &Caller) -> Result<Value, Failure> {
         match &self.headers.metadata {
             Metadata::Put(notes) => {
                 let whole = if self.place.is_root() { thing.clone() } else { written.clone() };
@@ -248,7 +266,7 @@ impl Write<'_> {
 }
 
 /// A PUT of the thing replaces what it may name and keeps the policy when it names none.
-fn replace(thing: &mut Value, body: &Value) {
+fn replace_members(thing: &mut Value, body: &Value) {
     if let Some(policy) = body.get("policyId").filter(|id| !id.is_null()) {
         thing["policyId"] = policy.clone();
     }
@@ -267,8 +285,8 @@ fn unchanged() -> Failure {
     Failure::new(412, "things:precondition.failed", "`if-equal`: nothing would change")
 }
 
-/// The thing with its members in Ditto's order, dated and counted, as a change to store.
-pub fn stamp(id: &ThingId, mut thing: Value, revision: u64, caller: &Caller) -> Result<Change, Failure> {
+/// The thing with its members in Ditto's order, dated and counted.
+pub fn stamp(id: &ThingId, mut thing: Value, revision: u64, caller: &Caller) -> Result<Value, Failure> {
     let now = time::print(caller.now);
     let mut stamped = json!({});
     for name in ["thingId", "policyId", "definition", "attributes", "features"] {
@@ -276,7 +294,7 @@ pub fn stamp(id: &ThingId, mut thing: Value, revision: u64, caller: &Caller) -> 
             stamped[name] = value.take();
         }
     }
-    if stamped.to_string().encode_utf16().count() > SIZE_MAX {
+    if units(&stamped) > SIZE_MAX {
         return Err(Failure::new(
             413,
             "things:thing.toolarge",
@@ -291,6 +309,43 @@ pub fn stamp(id: &ThingId, mut thing: Value, revision: u64, caller: &Caller) -> 
         stamped["_metadata"] = notes.take();
     }
     depth::check(&stamped)?;
-    let entry = Entry { revision, document: Some(Arc::new(stamped)) };
-    Ok(Change { kind: Kind::Thing, id: id.to_string(), entry })
+    Ok(stamped)
+}
+
+/// The stamped thing as it is stored.
+pub fn change(id: &ThingId, revision: u64, stamped: &Value) -> Change {
+    let document = Some(Content::Packed(Packed::of(stamped)));
+    Change { kind: Kind::Thing, id: id.to_string(), entry: Entry { revision, document } }
+}
+
+/// How long the JSON text is, in UTF-16 units.
+fn units(value: &Value) -> usize {
+    struct Units(usize);
+    impl io::Write for Units {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            // a character of four bytes is two units
+            let units = |byte: &u8| usize::from(byte & 0xc0 != 0x80) + usize::from(*byte >= 0xf0);
+            self.0 += text.iter().map(units).sum::<usize>();
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut units = Units(0);
+    // counting fails for nothing that is JSON
+    serde_json::to_writer(&mut units, value).map_or(usize::MAX, |()| units.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_thing_is_that_of_its_text_in_utf_16() {
+        for value in [json!({}), json!({"\u{e4}\n": ["\u{1f600}\u{1}", 1.5, null]}), json!("\u{ffff}\"")] {
+            assert_eq!(units(&value), value.to_string().encode_utf16().count(), "{value}");
+        }
+    }
 }

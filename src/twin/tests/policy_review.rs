@@ -203,6 +203,15 @@ fn an_announcement_is_equal_with_the_defaults_that_ditto_adds() {
         (json!({"requestedAcks": {"labels": []}}), json!({"whenDeleted": false}), true),
         (json!({"beforeExpiry": "1h"}), json!({"beforeExpiry": "1h", "whenDeleted": true}), false),
         (json!({"requestedAcks": {"labels": ["a:b"]}}), json!({"whenDeleted": false}), false),
+        (json!({"beforeExpiry": "90s"}), json!({"beforeExpiry": "120s", "whenDeleted": false}), true),
+        (json!({"beforeExpiry": "0m"}), json!({"beforeExpiry": "1m", "whenDeleted": false}), true),
+        (json!({"beforeExpiry": "090"}), json!({"beforeExpiry": "120", "whenDeleted": false}), true),
+        (json!({"beforeExpiry": "90s"}), json!({"beforeExpiry": "180s", "whenDeleted": false}), false),
+        (
+            json!({"randomizationInterval": "05m"}),
+            json!({"randomizationInterval": "5m", "whenDeleted": false}),
+            true,
+        ),
     ];
     for (declared, held, is_equal) in rows {
         let mut entries = owner();
