@@ -37,15 +37,20 @@ pub struct Absences {
 
 impl Absences {
     /// Takes what was read at the moment `at`. What is missing stays in the snapshot for
-    /// [`ABSENCE_MIN`]; what [`merge`] keeps is not missing.
+    /// [`ABSENCE_MIN`]; what [`merge`] keeps is not missing. While a file is broken nothing is gone:
+    /// what is missing elsewhere may have moved into it.
     pub fn settle(&mut self, read: Snapshot, at: Instant) -> Settled {
         let mut snapshot = merge(&self.current, read);
+        let is_whole = snapshot.broken.is_empty();
+        if !is_whole {
+            self.since.clear();
+        }
         let mut since = BTreeMap::new();
         let gone = Gone {
             twins: self.missing(&self.current.twins, &mut snapshot.twins, at, &mut since),
             policies: self.missing(&self.current.policies, &mut snapshot.policies, at, &mut since),
         };
-        self.since = since;
+        self.since = if is_whole { since } else { BTreeMap::new() };
         self.current = snapshot.clone();
         let again = self.since.values().min().map(|first| *first + ABSENCE_MIN);
         Settled { snapshot, gone, again }

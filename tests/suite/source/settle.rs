@@ -173,3 +173,22 @@ fn a_file_that_comes_back_broken_has_not_been_deleted() {
         assert_eq!((names(&settled.snapshot).len(), settled.gone.twins.len()), (2, 0));
     }
 }
+
+#[test]
+fn nothing_is_gone_while_it_may_have_moved_into_a_broken_file() {
+    let folder = Folder::new(&[("a.yaml", &twin("a", "")), ("b.yaml", &twin("b", ""))]);
+    let (mut absences, start) = (Absences::default(), Instant::now());
+    let mut look = |millis| {
+        let settled = absences.settle(folder.scan(), start + Duration::from_millis(millis));
+        (names(&settled.snapshot).len(), settled.gone.twins.len(), settled.again.is_some())
+    };
+    look(0);
+    folder.remove("a.yaml");
+    folder.write("b.yaml", &format!("{}---\nspec: {{", twin("b", "")));
+    for millis in [200, 5_000, 50_000] {
+        assert_eq!(look(millis), (2, 0, false));
+    }
+    folder.write("b.yaml", &twin("b", ""));
+    assert_eq!(look(60_000), (2, 0, true), "the two seconds begin when every file can be read");
+    assert_eq!(look(62_000), (1, 1, false));
+}
