@@ -2,7 +2,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinops::settings::{self, Surroundings, cli::Cli};
+use twinops::settings::{self, Settings, Surroundings, cli::Cli};
+use twinops::telemetry::traces::Traces;
 use twinops::{role, telemetry};
 
 fn main() -> ExitCode {
@@ -18,14 +19,22 @@ fn main() -> ExitCode {
             return ExitCode::from(role::NOTHING_TRIED);
         }
     };
-    let started = telemetry::start_logs(&settings.log_filter, settings.log_format)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?));
-    match started.and_then(|runtime| runtime.block_on(role::run(settings))) {
+    match start(settings) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("twinops: {error:#}");
             ExitCode::from(role::NOTHING_TRIED)
         }
     }
+}
+
+fn start(settings: Settings) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let traces =
+        settings.otlp.as_ref().map(|otlp| Traces::start(otlp, runtime.handle().clone())).transpose()?;
+    telemetry::start_logs(&settings.log_filter, settings.log_format, traces.as_ref())?;
+    let code = runtime.block_on(role::run(settings));
+    // Before the runtime goes, which carries the last spans.
+    drop(traces);
+    code
 }

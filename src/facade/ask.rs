@@ -16,6 +16,7 @@ use super::Facade;
 use super::auth::Caller;
 use super::names::{self, NameError, Shape};
 use super::problem::Problem;
+use crate::telemetry::traces::TraceContext;
 use crate::twin::id::{PolicyId, ThingId, is_key};
 
 /// The largest body of a request, in bytes. Source: Ditto 3.8, `pekko.http.server.parsing.max-content-length`.
@@ -23,9 +24,12 @@ const BODY_BYTES_MAX: usize = 1_024 * 1_024;
 /// From the head to the end of the body: who needs longer is not worth a connection.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Under which id the request is known, here and in Ditto.
+/// Under which id the request is known, here and in Ditto, and the trace it belongs to.
 #[derive(Clone, Debug)]
-pub struct Correlation(pub HeaderValue);
+pub struct Correlation {
+    pub id: HeaderValue,
+    pub trace: Option<TraceContext>,
+}
 
 /// From where the request comes.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +38,7 @@ pub struct Peer(pub IpAddr);
 /// An authenticated request.
 pub struct Ask {
     pub caller: Caller,
-    pub id: HeaderValue,
+    pub id: Correlation,
     pub headers: HeaderMap,
     pub query: Query,
     /// Nobody else ever waits for it: a body alone may not be looked at from two threads, and a request may.
@@ -53,8 +57,9 @@ impl FromRequest<Arc<Facade>> for Ask {
     }
 }
 
-pub fn correlation(parts: &mut Parts) -> HeaderValue {
-    parts.extensions.remove::<Correlation>().map_or(HeaderValue::from_static("none"), |found| found.0)
+pub fn correlation(parts: &mut Parts) -> Correlation {
+    let none = || Correlation { id: HeaderValue::from_static("none"), trace: None };
+    parts.extensions.remove::<Correlation>().unwrap_or_else(none)
 }
 
 impl Ask {

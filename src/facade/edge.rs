@@ -15,6 +15,7 @@ use super::origin;
 use super::problem::Problem;
 use super::reply;
 use super::upstream::CORRELATION_ID;
+use crate::telemetry::traces::{self, TraceContext};
 
 /// The longest correlation id taken from a client, in bytes: Ditto's headers have room for 5,120 together.
 const ID_BYTES_MAX: usize = 100;
@@ -39,10 +40,20 @@ pub async fn edge(State(facade): State<Arc<Facade>>, mut request: Request, next:
     let route =
         request.extensions().get::<MatchedPath>().map_or("other", |path| super::routes::label(path.as_str()));
     let method = word(request.method());
-    let span =
-        tracing::debug_span!("request", method, route, correlation_id = id.to_str().unwrap_or_default());
+    let span = tracing::debug_span!(
+        "request",
+        method,
+        route,
+        correlation_id = id.to_str().unwrap_or_default(),
+        otel.kind = "server",
+        otel.name = %format_args!("{method} {route}"),
+    );
+    let trace = TraceContext::of(request.headers());
+    if let Some(trace) = &trace {
+        traces::join(&span, trace);
+    }
     let allowed_origin = allowed_origin(request.headers(), &facade.origins);
-    request.extensions_mut().insert(Correlation(id.clone()));
+    request.extensions_mut().insert(Correlation { id: id.clone(), trace });
     let mut response = match refusal(&request, &facade.origins) {
         Some(problem) => problem.into_response(),
         None if is_preflight(&request) && allowed_origin.is_some() => preflight(),
@@ -71,6 +82,7 @@ pub async fn edge(State(facade): State<Arc<Facade>>, mut request: Request, next:
     }
     let status = response.status().as_u16();
     facade.telemetry.request(route, method, status, started.elapsed());
+    traces::describe(&span, method, Some(route), status);
     span.in_scope(|| tracing::debug!(status, "answered"));
     response
 }
@@ -133,8 +145,8 @@ fn allowed_origin(headers: &HeaderMap, origins: &[String]) -> Option<HeaderValue
     origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-/// Of a closed list, for metrics.
-fn word(method: &Method) -> &'static str {
+/// Of a closed list, for metrics and spans.
+pub fn word(method: &Method) -> &'static str {
     const WORDS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
     WORDS.iter().find(|word| **word == method.as_str()).copied().unwrap_or("other")
 }
@@ -144,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s05_a_correlation_id_is_a_plain_word_or_ours() {
+    fn s5_a_correlation_id_is_a_plain_word_or_ours() {
         let long = "x".repeat(ID_BYTES_MAX + 1);
         let rows = [
             ("abc-1.2:3_4", true),

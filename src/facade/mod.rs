@@ -6,6 +6,7 @@
 mod ask;
 mod auth;
 mod edge;
+mod ended;
 mod features;
 mod health;
 mod live;
@@ -63,6 +64,7 @@ pub struct Facade {
     health: health::Health,
     live: live::Live,
     marks: owner::Marks,
+    endings: ended::Endings,
     telemetry: Telemetry,
     /// Let into the policies that are made here.
     operator_subject: Option<String>,
@@ -107,11 +109,12 @@ pub async fn start(
     let dial = Arc::new(live::Dial::new(&settings.ditto_ws_url, &settings.ditto_url, &tls));
     let facade = Facade {
         upstream: upstream::Upstream::new(http.clone(), &settings.ditto_url, deadline, telemetry.clone()),
-        auth: auth::Auth::new(&settings.auth, upstream::http_client(&issuer))
+        auth: auth::Auth::new(&settings.auth, upstream::http_client(&issuer), telemetry.clone())
             .map_err(FacadeError::Credentials)?,
         health: health::Health::new(http, &settings).map_err(FacadeError::Credentials)?,
         live: live::Live { feeds: live::Feeds::new(Arc::clone(&dial)), dial },
         marks: owner::Marks::default(),
+        endings: ended::Endings::default(),
         telemetry,
         operator_subject: settings.operator_subject.clone(),
         origins: settings.origins.clone(),

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Facade;
 use super::ask::{Ask, OfThing, policy_id, thing_id};
+use super::ended;
 use super::names::Shape;
 use super::owner;
 use super::page::{self, Paged};
@@ -123,8 +124,9 @@ pub async fn delete(
     ask.query.only(&[])?;
     let look = Call::get(&["things", id.as_str()]).query("fields", "policyId");
     let written = [Pointer::root()];
-    let (policy, owner) = tokio::join!(
+    let (policy, was_indexed, owner) = tokio::join!(
         facade.upstream.ask(&ask.caller, &ask.id, look),
+        ended::is_indexed(&facade, &ask, &id),
         owner::of(&facade, &ask, &id, &written)
     );
     let policy = match policy {
@@ -136,7 +138,7 @@ pub async fn delete(
     let call = Call::new(Method::DELETE, &["things", id.as_str()]).conditions(&ask.headers);
     let answer = facade.upstream.ask(&ask.caller, &ask.id, call).await?;
     if let Ok(policy) = policy_id(policy["policyId"].as_str().unwrap_or_default()) {
-        super::made::delete_unused(&facade, &ask, &policy, &id).await;
+        ended::thing_gone(&facade, &ask, policy, id, was_indexed).await;
     }
     Ok(owner::shown(reply::of(answer, Shape::Value, "").await?, owner))
 }

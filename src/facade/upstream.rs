@@ -12,11 +12,14 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::Instrument as _;
 
+use super::ask::Correlation;
 use super::auth::Caller;
 use super::names::{self, NameError, Shape};
 use super::problem::Problem;
 use crate::telemetry::Telemetry;
+use crate::telemetry::traces;
 
 /// RFC 3986 §2.3, and the colon that every id holds.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
@@ -192,11 +195,11 @@ impl Upstream {
     }
 
     /// One call as `caller`; whatever Ditto answers is an answer.
-    pub async fn send(&self, caller: &Caller, id: &HeaderValue, call: Call) -> Result<Answer, Problem> {
+    pub async fn send(&self, caller: &Caller, id: &Correlation, call: Call) -> Result<Answer, Problem> {
         let Call { method, target, mut headers, body, deadline } = call;
         let (name, value) = caller.login();
         headers.insert(name, value);
-        headers.insert(CORRELATION_ID, id.clone());
+        headers.insert(CORRELATION_ID, id.id.clone());
         let uri = Uri::try_from(format!("{}{target}", self.base)).map_err(|_| {
             Problem::new(
                 StatusCode::URI_TOO_LONG,
@@ -204,15 +207,19 @@ impl Upstream {
                 "the id or the parameters are too long",
             )
         })?;
-        let verb = verb(&method);
+        let (verb, word) = (verb(&method), super::edge::word(&method));
+        let span = tracing::debug_span!("ditto", verb, otel.kind = "client", otel.name = %format_args!("ditto {verb}"));
+        traces::pass_on(&span, id.trace.as_ref(), &mut headers);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         let started = Instant::now();
         let deadline = deadline.unwrap_or(self.deadline);
-        let (outcome, result) = match tokio::time::timeout(deadline, self.http.request(request)).await {
+        let asked = tokio::time::timeout(deadline, self.http.request(request)).instrument(span.clone());
+        let (outcome, result) = match asked.await {
             Ok(Ok(response)) => {
+                traces::describe(&span, word, None, response.status().as_u16());
                 let (parts, body) = response.into_parts();
                 let answer = Answer { status: parts.status, headers: parts.headers, body };
                 (outcome(parts.status), Ok(answer))
@@ -231,7 +238,7 @@ impl Upstream {
     }
 
     /// As [`Self::send`], where anything but success is a problem.
-    pub async fn ask(&self, caller: &Caller, id: &HeaderValue, call: Call) -> Result<Answer, Problem> {
+    pub async fn ask(&self, caller: &Caller, id: &Correlation, call: Call) -> Result<Answer, Problem> {
         self.send(caller, id, call).await?.done().await
     }
 }
@@ -268,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s06_an_id_stays_one_segment_and_a_value_one_parameter() {
+    fn s6_an_id_stays_one_segment_and_a_value_one_parameter() {
         let rows = [
             ("a:b", "/things/a:b"),
             ("a:x/../y", "/things/a:x%2F..%2Fy"),

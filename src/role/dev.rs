@@ -42,12 +42,15 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
         basic_auth_file: None,
         anonymous: Some(LOOPBACK_SUBJECT.to_owned()),
     };
-    let engine = engine::start(options, stop.clone()).await?;
+    let engine =
+        engine::start(options, stop.clone()).await.map_err(super::flagged_engine("--engine-listen"))?;
     let telemetry = Telemetry::new();
     let readiness = Readiness::new(["twins"]);
     let management =
         telemetry::serve(dev.management_listen, telemetry.clone(), readiness.clone(), stop.clone()).await?;
-    let facade = super::facade::beside_engine(&dev, engine.address, telemetry, stop.clone()).await?;
+    let facade = super::facade::beside_engine(&dev, engine.address, telemetry, stop.clone())
+        .await
+        .map_err(super::flagged_facade("--facade-listen"))?;
     println!("{}", greeting(&dev, [engine.address, facade.address, management.address]));
 
     let ditto = super::ditto::client_of_engine(&format!("http://{}", engine.address), "dev")?;

@@ -16,7 +16,7 @@ pub async fn run(settings: Engine) -> anyhow::Result<ExitCode> {
         basic_auth_file: settings.basic_auth_file,
         anonymous: None,
     };
-    let running = engine::start(options, stop).await?;
+    let running = engine::start(options, stop).await.map_err(super::flagged_engine("--listen"))?;
     println!("engine listening on http://{}", running.address);
     running.stopped().await?;
     Ok(ExitCode::SUCCESS)

@@ -16,7 +16,8 @@ pub async fn run(settings: Facade) -> anyhow::Result<ExitCode> {
     let (served, listen) = (CancellationToken::new(), settings.management_listen);
     let management = telemetry::serve(listen, telemetry.clone(), readiness.clone(), served.clone()).await?;
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    let running = facade::start(settings, telemetry, stop.clone()).await?;
+    let running =
+        facade::start(settings, telemetry, stop.clone()).await.map_err(super::flagged_facade("--listen"))?;
     println!("facade listening on {scheme}://{}, management http://{}", running.address, management.address);
     stop.cancelled().await;
     readiness.set("running", Err("stopping".to_owned()));

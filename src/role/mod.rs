@@ -10,6 +10,8 @@ mod stop;
 
 use std::process::ExitCode;
 
+use crate::engine::EngineError;
+use crate::facade::FacadeError;
 use crate::settings::cli::Api;
 use crate::settings::{Role, Settings};
 
@@ -38,4 +40,24 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         }
         Role::Operator(operator) => operator::run(operator).await,
     }
+}
+
+/// Names the flag that chooses another address, where an address that cannot be listened on is what went wrong.
+fn flagged<E>(flag: &'static str, cannot_listen: impl Fn(&E) -> bool) -> impl Fn(E) -> anyhow::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |error| {
+        let concerned = cannot_listen(&error);
+        let error = anyhow::Error::from(error);
+        if concerned { error.context(flag) } else { error }
+    }
+}
+
+fn flagged_engine(flag: &'static str) -> impl Fn(EngineError) -> anyhow::Error {
+    flagged(flag, |error| matches!(error, EngineError::Listen { .. }))
+}
+
+fn flagged_facade(flag: &'static str) -> impl Fn(FacadeError) -> anyhow::Error {
+    flagged(flag, |error| matches!(error, FacadeError::Listen { .. }))
 }

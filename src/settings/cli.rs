@@ -24,6 +24,15 @@ pub struct Cli {
     #[arg(long, env = "TWINOPS_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
     #[arg(help_heading = "Logging")]
     pub log_format: LogFormat,
+
+    /// Where spans are sent: an OpenTelemetry collector that takes OTLP over HTTP. Unset: nowhere.
+    ///
+    /// They go to `/v1/traces` below it, or to OTEL_EXPORTER_OTLP_TRACES_ENDPOINT as it stands. The other variables of
+    /// OpenTelemetry are taken too: OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    /// OTEL_TRACES_SAMPLER, OTEL_BSP_*.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", global = true)]
+    #[arg(help_heading = "Logging")]
+    pub otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +62,22 @@ pub enum Command {
   twinops settings > docs/settings.md"
     )]
     Settings,
+}
+
+impl Command {
+    /// As it is written.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dev(_) => "dev",
+            Self::Apply(_) => "apply",
+            Self::Operator(_) => "operator",
+            Self::Engine(_) => "engine",
+            Self::Facade(_) => "facade",
+            Self::Crds(_) => "crds",
+            Self::Openapi { .. } => "openapi",
+            Self::Settings => "settings",
+        }
+    }
 }
 
 /// Run everything on this machine: a Ditto-compatible engine, and folders of YAML kept true in it.

@@ -31,7 +31,18 @@ pub struct Settings {
     /// A filter as `tracing_subscriber::EnvFilter` reads it.
     pub log_filter: String,
     pub log_format: LogFormat,
+    /// Unset: no spans are sent.
+    pub otlp: Option<Otlp>,
     pub role: Role,
+}
+
+/// Where spans are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// In full, with `/v1/traces`.
+    pub traces_url: String,
+    /// What this process is called there.
+    pub service: String,
 }
 
 /// What this process is.
@@ -204,6 +215,7 @@ impl Mistakes {
 /// Every mistake there is, in the order of the help text.
 pub fn check(cli: cli::Cli, around: &Surroundings) -> Result<Settings, Vec<Mistake>> {
     let mut mistakes = Mistakes::default();
+    let command = cli.command.name();
     let role = match cli.command {
         cli::Command::Dev(args) => Role::Dev(dev(args, &mut mistakes)),
         cli::Command::Apply(args) => Role::Apply(apply(args, around, &mut mistakes)),
@@ -215,8 +227,29 @@ pub fn check(cli: cli::Cli, around: &Surroundings) -> Result<Settings, Vec<Mista
         cli::Command::Settings => Role::Settings,
     };
     let log_filter = mistakes.or("--log-level", value::log_filter(&cli.log_level), String::new());
-    let settings = Settings { log_filter, log_format: cli.log_format, role };
+    let otlp = otlp(cli.otlp_endpoint.as_deref(), command, around, &mut mistakes);
+    let settings = Settings { log_filter, log_format: cli.log_format, otlp, role };
     if mistakes.0.is_empty() { Ok(settings) } else { Err(mistakes.0) }
+}
+
+/// The endpoint is that of all signals: spans have a place below it, unless a variable names one for spans alone.
+fn otlp(
+    endpoint: Option<&str>,
+    command: &str,
+    around: &Surroundings,
+    mistakes: &mut Mistakes,
+) -> Option<Otlp> {
+    const SPANS: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    let given = |name| (around.variable)(name).filter(|text| !text.is_empty());
+    let endpoint = endpoint.filter(|text| !text.is_empty());
+    let of_all =
+        endpoint.map(|text| ("--otlp-endpoint", format!("{}/v1/traces", text.trim_end_matches('/'))));
+    let (flag, traces_url) = given(SPANS).map(|text| (SPANS, text)).or(of_all)?;
+    if let Err(what) = ditto::parse(&traces_url, ["http", "https"], "http://collector:4318") {
+        mistakes.add(flag, what);
+    }
+    let service = given("OTEL_SERVICE_NAME").unwrap_or_else(|| format!("twinops-{command}"));
+    Some(Otlp { traces_url, service })
 }
 
 fn dev(args: cli::DevArgs, mistakes: &mut Mistakes) -> Dev {

@@ -1,11 +1,15 @@
-//! Log lines on stderr: stdout is for results.
+//! Log lines on stderr: stdout is for results. Spans beside them, when they are sent.
 use std::io::IsTerminal;
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use super::traces::Traces;
 use crate::settings::LogFormat;
 
 /// Why log lines cannot be written.
@@ -17,11 +21,30 @@ pub enum LogError {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Sends log lines to stderr, in colour when that is a terminal. Once per process.
-pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
+/// Sends log lines to stderr, in colour when that is a terminal, and our own spans to `traces`. Once per process.
+pub fn start_logs(filter: &str, format: LogFormat, traces: Option<&Traces>) -> Result<(), LogError> {
     let stderr = std::io::stderr;
     let coloured = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    Ok(lines(filter, format, coloured, stderr)?.try_init()?)
+    let Some(traces) = traces else {
+        return Ok(lines(filter, format, coloured, stderr)?.try_init()?);
+    };
+    // Whatever the log shows of them: all spans are sent, and nothing that libraries say.
+    let ours = Targets::new().with_target(env!("CARGO_PKG_NAME"), LevelFilter::DEBUG);
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer())
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_level(false)
+        .with_tracked_inactivity(false)
+        .with_filter(ours);
+    let fmt = tracing_subscriber::fmt::layer().with_ansi(coloured).with_writer(stderr);
+    let fmt = match format {
+        LogFormat::Text => fmt.with_target(false).boxed(),
+        LogFormat::Json => fmt.json().flatten_event(true).boxed(),
+    };
+    let fmt = fmt.with_filter(EnvFilter::try_new(filter)?);
+    Ok(tracing_subscriber::registry().with(fmt).with(spans).try_init()?)
 }
 
 pub(super) fn lines<W>(

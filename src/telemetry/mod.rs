@@ -17,10 +17,11 @@ mod readiness;
 mod serve;
 #[cfg(test)]
 mod tests;
+pub mod traces;
 
 pub use logs::{LogError, start_logs};
 pub use readiness::Readiness;
-pub use serve::{Management, serve};
+pub use serve::{Management, NoManagement, serve};
 
 /// The version of this program, as `/health` and `twinops_build_info` show it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -110,6 +111,7 @@ pub struct Telemetry {
     requests: Family<Request, Counter>,
     request_duration: Family<Route, Histogram>,
     sockets: Family<Kind, Gauge<u64, AtomicU64>>,
+    logins: Family<Outcome, Counter>,
     events: Family<Reason, Counter>,
     drift: Family<KindResult, Counter>,
     time_to_ready: Family<Kind, Histogram>,
@@ -141,6 +143,7 @@ impl Telemetry {
             requests: Family::default(),
             request_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             sockets: Family::default(),
+            logins: Family::default(),
             events: Family::default(),
             drift: Family::default(),
             time_to_ready: Family::new_with_constructor(|| Histogram::new(WAIT_SECONDS)),
@@ -182,6 +185,7 @@ impl Telemetry {
         let help = "Time from the head of a request to the head of its answer";
         registry.register_with_unit("request_duration", help, Unit::Seconds, self.request_duration.clone());
         registry.register("sockets", "Sockets and event streams that are open", self.sockets.clone());
+        registry.register("logins", "Passwords that were looked at", self.logins.clone());
     }
 
     /// A pass over a resource of this kind has ended.
@@ -225,6 +229,11 @@ impl Telemetry {
         } else {
             sockets.dec()
         };
+    }
+
+    /// A password was `known` from before, `verified` by its hash, or `refused`.
+    pub fn login(&self, result: &'static str) {
+        self.logins.get_or_create(&Outcome { result }).inc();
     }
 
     /// A verdict changed and was announced.

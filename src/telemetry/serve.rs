@@ -29,6 +29,16 @@ pub struct Management {
     pub task: JoinHandle<()>,
 }
 
+/// Why there is no management port.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--management-listen: cannot listen on {address}: {cause}; choose another address, or stop what listens there"
+)]
+pub struct NoManagement {
+    address: SocketAddr,
+    cause: io::Error,
+}
+
 /// Serves `/livez`, `/readyz`, `/health` and `/metrics` until `stop`.
 ///
 /// # Errors
@@ -38,9 +48,10 @@ pub async fn serve(
     telemetry: Telemetry,
     readiness: Readiness,
     stop: CancellationToken,
-) -> io::Result<Management> {
-    let listener = TcpListener::bind(listen).await?;
-    let address = listener.local_addr()?;
+) -> Result<Management, NoManagement> {
+    let failed = |cause| NoManagement { address: listen, cause };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

@@ -1,4 +1,4 @@
-//! `docs/faults.md` names tests: they must exist, and every row must stand there once.
+//! `docs/faults.md` names tests: they must exist, and every row must stand there once, in order.
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -16,6 +16,14 @@ fn test_names(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
+/// The numbers of the rows of a kind, which must rise.
+fn numbers(ids: &[&str], kind: char) -> Vec<u32> {
+    let numbers = ids.iter().filter_map(|id| id.strip_prefix(kind)?.parse().ok());
+    let numbers: Vec<u32> = numbers.collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{kind} {numbers:?}");
+    numbers
+}
+
 #[test]
 fn every_fault_row_names_tests_that_exist() {
     let mut known = BTreeSet::new();
@@ -25,12 +33,18 @@ fn every_fault_row_names_tests_that_exist() {
     let text = fs::read_to_string("docs/faults.md").expect("docs/faults.md");
     let rows: Vec<Vec<&str>> = text
         .lines()
-        .filter(|line| line.starts_with("| F"))
+        .filter(|line| line.strip_prefix("| ").is_some_and(|rest| rest.starts_with(['F', 'S'])))
         .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect();
     let ids: Vec<&str> = rows.iter().map(|row| row[0]).collect();
-    let expected: Vec<String> = (1..=34).map(|number| format!("F{number}")).collect();
-    assert_eq!(ids, expected);
+    let faults = numbers(&ids, 'F');
+    assert!((1..=34).chain(45..=48).all(|number| faults.contains(&number)), "{faults:?}");
+    let attacks = numbers(&ids, 'S');
+    assert!(
+        (1..=6).chain(13..=25).chain([30, 33, 34]).all(|number| attacks.contains(&number)),
+        "{attacks:?}"
+    );
+    assert_eq!(ids.len(), faults.len() + attacks.len());
     for row in rows {
         let tests = row.last().copied().unwrap_or_default();
         let prose = tests.starts_with('–');
@@ -38,6 +52,11 @@ fn every_fault_row_names_tests_that_exist() {
         let outside: String =
             tests.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect();
         let named: Vec<&str> = outside.split('`').skip(1).step_by(2).collect();
+        let start = format!("{}_", row[0].to_lowercase());
+        assert!(
+            prose || row[0].starts_with('F') || named.iter().all(|name| name.starts_with(&start)),
+            "{row:?}"
+        );
         assert!(prose || !named.is_empty(), "{} names no test", row[0]);
         for name in named {
             assert!(known.contains(name), "{}: there is no test {name}", row[0]);

@@ -4,7 +4,9 @@
 //! The subject goes to Ditto in a header that only the facade sets. A subject of this list form (`a,b`) would be two
 //! subjects there, so none that holds a comma ever becomes one.
 mod attempts;
+mod followed;
 mod jwt;
+mod keys;
 mod oidc;
 mod users;
 
@@ -18,13 +20,15 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret;
 
 use self::attempts::Attempts;
+use self::keys::Keys;
 use self::oidc::Oidc;
-use self::users::{Keys, Users};
+use self::users::{Busy, Users};
 use super::ask::Peer;
 use super::origin;
 use super::problem::Problem;
 use super::upstream::HttpClient;
 use crate::settings;
+use crate::telemetry::Telemetry;
 
 const PRE_AUTHENTICATED: HeaderName = HeaderName::from_static("x-ditto-pre-authenticated");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -71,7 +75,7 @@ impl Caller {
 
 enum Mode {
     Passthrough,
-    Basic(Users),
+    Basic(Box<Users>),
     ApiKey(Keys),
     Oidc(Box<Oidc>),
     /// Everybody on this machine, as this caller.
@@ -85,10 +89,14 @@ pub struct Auth {
 
 impl Auth {
     /// Reads the files once, so that a wrong one shows at the start.
-    pub fn new(settings: &settings::FacadeAuth, http: HttpClient) -> Result<Self, String> {
+    pub fn new(
+        settings: &settings::FacadeAuth,
+        http: HttpClient,
+        telemetry: Telemetry,
+    ) -> Result<Self, String> {
         let mode = match settings {
             settings::FacadeAuth::Passthrough => Mode::Passthrough,
-            settings::FacadeAuth::Basic { users } => Mode::Basic(Users::open(users)?),
+            settings::FacadeAuth::Basic { users } => Mode::Basic(Box::new(Users::open(users, telemetry)?)),
             settings::FacadeAuth::ApiKey { keys } => Mode::ApiKey(Keys::open(keys)?),
             settings::FacadeAuth::Oidc(oidc) => Mode::Oidc(Box::new(Oidc::new(oidc.clone(), http))),
             settings::FacadeAuth::None(credentials) => Mode::Open(own(credentials)?),
@@ -103,7 +111,7 @@ impl Auth {
         let peer = parts.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
         match &self.mode {
             Mode::Passthrough => passthrough(headers, token),
-            Mode::Basic(users) => self.basic(users, headers, peer),
+            Mode::Basic(users) => self.basic(users, headers, peer).await,
             Mode::ApiKey(keys) => self.api_key(keys, headers, peer),
             Mode::Oidc(oidc) => oidc.caller(&bearer(headers, token)?).await,
             Mode::Open(caller) if origin::is_here(headers) => Ok(caller.clone()),
@@ -113,14 +121,21 @@ impl Auth {
         }
     }
 
-    fn basic(&self, users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Problem> {
+    async fn basic(&self, users: &Users, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Problem> {
         let (user, password) = basic_pair(headers).ok_or_else(|| challenge("Basic"))?;
         self.attempts.allowed(peer, &user)?;
-        if users.know(&user, &password) {
-            return Caller::trusted(&format!("nginx:{user}"), None);
+        match users.know(&user, &password).await {
+            Ok(true) => Caller::trusted(&format!("nginx:{user}"), None),
+            Ok(false) => {
+                self.attempts.failed(peer, &user);
+                Err(challenge("Basic"))
+            }
+            Err(Busy) => {
+                let detail = "too many logins wait to be verified; try again";
+                Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "facade:authentication.busy", detail)
+                    .with(header::RETRY_AFTER, HeaderValue::from_static("1")))
+            }
         }
-        self.attempts.failed(peer, &user);
-        Err(challenge("Basic"))
     }
 
     fn api_key(&self, keys: &Keys, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Problem> {
@@ -199,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s01_no_name_becomes_two_subjects_or_a_header_of_its_own() {
+    fn s1_no_name_becomes_two_subjects_or_a_header_of_its_own() {
         for subject in ["oidc:a,nginx:ditto", "oidc:a\r\nx: y", "", " a:b", "a:b ", "oidc:p\u{fc}"] {
             assert!(Caller::trusted(subject, None).is_err(), "{subject:?}");
         }

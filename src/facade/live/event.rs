@@ -102,6 +102,17 @@ fn place(path: &str) -> (String, Shape) {
 }
 
 impl Event {
+    /// The policy that the thing has from now on, where the event says so.
+    pub fn policy(&self) -> Option<String> {
+        let value = self.value.as_deref()?;
+        let text = match self.path.as_str() {
+            "/policyId" => value,
+            "/" => scan::object(value).ok()?.into_iter().find(|(name, _)| name == "policyId")?.1,
+            _ => return None,
+        };
+        serde_json::from_str(text).ok()
+    }
+
     /// What a filter looks at: the changed part where it stands in the thing, and the words of the envelope.
     pub fn seen(&self) -> &Value {
         self.seen.get_or_init(|| {
@@ -200,6 +211,22 @@ mod tests {
             assert_eq!(told, expected);
             assert!(!event.frame.contains("nginx:other"), "who caused it stays untold");
             assert_eq!(event.sse, format!("data: {}\n\n", event.frame).as_bytes());
+        }
+    }
+
+    #[test]
+    fn an_event_tells_which_policy_a_thing_has_from_now_on() {
+        let rows = [
+            ("created", "/", r#"{"thingId":"com.example:t-1","policyId":"a:b"}"#, Some("a:b")),
+            ("merged", "/", r#"{"policyId":"a:b"}"#, Some("a:b")),
+            ("modified", "/policyId", r#""a:b""#, Some("a:b")),
+            ("merged", "/", r#"{"attributes":{"policyId":"a:b"}}"#, None),
+            ("modified", "/attributes/policyId", r#""a:b""#, None),
+            ("deleted", "/", "", None),
+        ];
+        for (action, path, value, policy) in rows {
+            let event = read(&envelope(action, path, value)).unwrap();
+            assert_eq!(event.policy().as_deref(), policy, "{action} {path} {value}");
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::super::ask::Correlation;
 use super::super::auth::Caller;
 use super::super::problem::Problem;
 use super::QUEUE;
@@ -80,7 +81,7 @@ impl Feeds {
     }
 
     /// Listens as `caller`, once Ditto has confirmed that it will tell.
-    pub async fn join(&self, caller: &Caller, id: &HeaderValue) -> Result<Listener, Problem> {
+    pub async fn join(&self, caller: &Caller, id: &Correlation) -> Result<Listener, Problem> {
         let feed = self.feed(caller, id);
         let mut listener =
             Listener { signals: feed.sender.subscribe(), standing: feed.standing.clone(), _feed: feed };
@@ -95,7 +96,7 @@ impl Feeds {
         }
     }
 
-    fn feed(&self, caller: &Caller, id: &HeaderValue) -> Arc<Feed> {
+    fn feed(&self, caller: &Caller, id: &Correlation) -> Arc<Feed> {
         let mut open = self.open.lock();
         open.retain(|_, feed| feed.strong_count() > 0);
         let known = open.get(&caller.identity()).and_then(Weak::upgrade);
@@ -108,7 +109,8 @@ impl Feeds {
         let session = Session {
             dial: Arc::clone(&self.dial),
             caller: caller.clone(),
-            id: id.clone(),
+            // Many traces listen to one session.
+            id: Correlation { id: id.id.clone(), trace: None },
             sender: sender.clone(),
             standing: stands,
         };
@@ -157,7 +159,7 @@ fn heard(signal: Signal) -> Heard {
 struct Session {
     dial: Arc<Dial>,
     caller: Caller,
-    id: HeaderValue,
+    id: Correlation,
     sender: broadcast::Sender<Signal>,
     standing: watch::Sender<Standing>,
 }

@@ -22,7 +22,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use tokio::time::{Instant, timeout};
 
 use crate::telemetry::Telemetry;
-pub use feed::Feeds;
+pub use feed::{Feeds, Heard, Listener};
 pub use socket::Dial;
 
 /// Events kept for clients that are slower than they come.

@@ -1,7 +1,7 @@
 //! One WebSocket to Ditto.
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use futures::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,10 +11,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tracing::Span;
 
+use super::super::ask::Correlation;
 use super::super::auth::Caller;
 use super::super::problem::Problem;
 use super::super::upstream::CORRELATION_ID;
+use crate::telemetry::traces;
 
 /// From the first packet to Ditto's answer to the upgrade.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -51,7 +54,7 @@ impl Dial {
         Self { url: url.to_owned(), usual, tls: TlsConnector::from(std::sync::Arc::new(tls.clone())) }
     }
 
-    pub async fn connect(&self, caller: &Caller, id: &HeaderValue) -> Result<Socket, NoSocket> {
+    pub async fn connect(&self, caller: &Caller, id: &Correlation) -> Result<Socket, NoSocket> {
         let unreached = |why: String| NoSocket::Unreached(self.hint(&why));
         match tokio::time::timeout(CONNECT_DEADLINE, self.try_connect(caller, id)).await {
             Ok(Ok(socket)) => Ok(socket),
@@ -69,11 +72,12 @@ impl Dial {
         }
     }
 
-    async fn try_connect(&self, caller: &Caller, id: &HeaderValue) -> Result<Socket, Error> {
+    async fn try_connect(&self, caller: &Caller, id: &Correlation) -> Result<Socket, Error> {
         let mut request = self.url.as_str().into_client_request()?;
         let (name, value) = caller.login();
         request.headers_mut().insert(name, value);
-        request.headers_mut().insert(CORRELATION_ID, id.clone());
+        request.headers_mut().insert(CORRELATION_ID, id.id.clone());
+        traces::pass_on(&Span::current(), id.trace.as_ref(), request.headers_mut());
         let host = request.uri().host().unwrap_or_default().to_owned();
         let encrypted = request.uri().scheme_str() == Some("wss");
         let port = request.uri().port_u16().unwrap_or(if encrypted { 443 } else { 80 });

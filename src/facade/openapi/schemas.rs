@@ -73,7 +73,7 @@ fn id() -> Value {
     json!({
         "type": "string",
         "maxLength": 256,
-        "pattern": "^[a-zA-Z]\\w*([.-][a-zA-Z]\\w*)*:[^\\x00-\\x1F\\x7F-\\xFF/]+$",
+        "pattern": "^[a-zA-Z][a-zA-Z0-9_]*([.-][a-zA-Z][a-zA-Z0-9_]*)*:[^\\x00-\\x1F\\x7F-\\xFF/]+$",
     })
 }
 

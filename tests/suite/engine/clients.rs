@@ -17,7 +17,7 @@ fn engine() -> Engine {
 }
 
 /// Where `make clients` put them.
-fn installed() -> PathBuf {
+pub fn installed() -> PathBuf {
     let path = Command::new(format!("{SCRIPTS}/clients.sh")).arg("path").output().expect("bash is there");
     let folder = PathBuf::from(String::from_utf8_lossy(&path.stdout).trim());
     assert!(folder.join("ready").exists(), "the clients are not installed: run `make clients`");

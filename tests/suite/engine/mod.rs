@@ -1,6 +1,6 @@
 //! The engine beyond what the transcripts show.
 mod bad_input;
-mod clients;
+pub mod clients;
 mod metrics;
 mod openapi;
 mod process;

@@ -21,7 +21,7 @@ fn recorded(answer: (u16, &'static str)) -> (Facade, Recorder) {
 const THING: &str = r#"{"thingId":"com.example:t"}"#;
 
 #[test]
-fn s01_a_client_cannot_say_who_it_is() {
+fn s1_a_client_cannot_say_who_it_is() {
     let (facade, recorder) = recorded((200, THING));
     let names = [
         "x-ditto-pre-authenticated",
@@ -53,7 +53,7 @@ fn s01_a_client_cannot_say_who_it_is() {
 }
 
 #[test]
-fn s02_nor_say_it_in_the_url() {
+fn s2_nor_say_it_in_the_url() {
     let (facade, recorder) = recorded((200, THING));
     for path in [
         "/things/",
@@ -80,7 +80,7 @@ fn s02_nor_say_it_in_the_url() {
 }
 
 #[test]
-fn s03_only_headers_of_a_list_are_passed_on() {
+fn s3_only_headers_of_a_list_are_passed_on() {
     let (facade, recorder) = recorded((200, THING));
     let login = login("ada");
     let headers = [
@@ -133,7 +133,7 @@ fn raw(facade: &Facade, bytes: &[u8]) -> (String, bool) {
 }
 
 #[test]
-fn s04_a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
+fn s4_a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     let (facade, recorder) = recorded((200, THING));
     let head = format!(
         "POST /things/ HTTP/1.1\r\nHost: x\r\nauthorization: {}\r\ncontent-type: application/json\r\n",
@@ -160,7 +160,7 @@ fn s04_a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_clos
 }
 
 #[test]
-fn s05_an_id_cannot_end_a_line() {
+fn s5_an_id_cannot_end_a_line() {
     let (facade, recorder) = recorded((200, THING));
     for path in [
         "/things/com.example:t%0d%0aX:1",
@@ -182,7 +182,7 @@ fn s05_an_id_cannot_end_a_line() {
 }
 
 #[test]
-fn s06_no_path_leads_out_of_things_and_policies() {
+fn s6_no_path_leads_out_of_things_and_policies() {
     let (facade, recorder) = recorded((200, THING));
     let paths = [
         "/things/..%2f..%2fdevops",

@@ -59,7 +59,7 @@ fn the_page_loads_nothing_from_elsewhere() {
 /// What a browser on the page sees after it has pressed a button.
 #[test]
 fn a_browser_tries_a_route_from_the_page() {
-    let facade = Facade::open();
+    let facade = Facade::before_engine(super::anybody());
     let mut page = super::browser::Page::open(&facade.runtime, &format!("{}/docs", facade.base));
     page.until("document.body.dataset.ready === 'true'");
     let create = "document.getElementById('post-things')";

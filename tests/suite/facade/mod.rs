@@ -3,9 +3,13 @@ mod attacks;
 mod auth;
 mod browser;
 mod documents;
+mod endings;
 mod live;
 mod rest;
+mod schemathesis;
 mod serving;
+mod shared;
+mod traces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +40,7 @@ pub struct Facade {
     stop: CancellationToken,
     running: Option<Running>,
     engine: Option<Engine>,
+    shared: Option<shared::Shared>,
     users: Option<tempfile::NamedTempFile>,
 }
 
@@ -55,6 +60,14 @@ impl Reply {
 
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The number in the entity tag of a whole thing.
+    #[track_caller]
+    pub fn revision(&self) -> u64 {
+        let tag = self.header("etag");
+        let number = tag.strip_prefix("\"rev:").and_then(|rest| rest.strip_suffix('"')?.parse().ok());
+        number.unwrap_or_else(|| panic!("no revision in {tag:?}: {self:?}"))
     }
 
     /// The code of a problem, whose body must be whole.
@@ -87,6 +100,11 @@ pub fn settings(ditto: &str, auth: FacadeAuth) -> settings::Facade {
     }
 }
 
+/// Everybody on this machine is `nginx:ditto`.
+pub fn anybody() -> FacadeAuth {
+    FacadeAuth::None(Credentials::PreAuthenticated("nginx:ditto".to_owned()))
+}
+
 pub fn runtime() -> Runtime {
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -95,7 +113,7 @@ pub fn runtime() -> Runtime {
 impl Facade {
     /// Everybody on this machine is `nginx:ditto`.
     pub fn open() -> Self {
-        Self::before_ditto(FacadeAuth::None(Credentials::PreAuthenticated("nginx:ditto".to_owned())))
+        Self::before_ditto(anybody())
     }
 
     /// With the users `ada`, `bob` and `ditto`, each with its name as the password.
@@ -109,9 +127,16 @@ impl Facade {
     }
 
     pub fn before_ditto(auth: FacadeAuth) -> Self {
-        if let Ok(url) = std::env::var("DITTO_URL") {
-            return Self::with(settings(&url, auth));
+        if let Some(shared) = shared::Shared::named() {
+            let mut facade = Self::with(settings(&shared.url, auth));
+            facade.shared = Some(shared);
+            return facade;
         }
+        Self::before_engine(auth)
+    }
+
+    /// Before an engine of its own, whatever the environment names.
+    pub fn before_engine(auth: FacadeAuth) -> Self {
         let engine = Engine::in_memory();
         let mut facade = Self::with(settings(&engine.base, auth));
         facade.engine = Some(engine);
@@ -125,7 +150,8 @@ impl Facade {
         let running = running.unwrap_or_else(|error| panic!("{error}"));
         let address = running.address;
         let base = format!("{scheme}://{address}");
-        Self { base, address, runtime, telemetry, stop, running: Some(running), engine: None, users: None }
+        let running = Some(running);
+        Self { base, address, runtime, telemetry, stop, running, engine: None, shared: None, users: None }
     }
 
     /// Waits until it has stopped.
@@ -143,7 +169,11 @@ impl Facade {
     /// One request; a body is JSON unless the headers say otherwise.
     #[track_caller]
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Reply {
-        ask(&self.runtime, &self.base, method, path, headers, body)
+        let reply = ask(&self.runtime, &self.base, method, path, headers, body);
+        if let Some(shared) = &self.shared {
+            shared.note(&reply);
+        }
+        reply
     }
 
     /// As a user of [`Self::basic`].
@@ -156,6 +186,9 @@ impl Facade {
 impl Drop for Facade {
     fn drop(&mut self) {
         self.stopped();
+        if let Some(shared) = self.shared.take() {
+            self.runtime.block_on(shared.tidy());
+        }
     }
 }
 

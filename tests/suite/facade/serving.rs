@@ -126,3 +126,43 @@ fn f48_an_end_under_load_loses_no_request_and_says_so_to_sockets() {
     assert_eq!(close, Some(1001));
     wait_for("the facade to end", PATIENCE, || child.ended()).success().then_some(()).expect("it ends well");
 }
+
+#[test]
+fn a_port_that_is_taken_is_told_with_its_flag() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let free = "127.0.0.1:0";
+    let rows: [(&str, &[&str]); 6] = [
+        ("--listen", &["engine", "--ephemeral", "--listen", &address]),
+        ("--listen", &["facade", "--auth", "none", "--management-listen", free, "--listen", &address]),
+        (
+            "--management-listen",
+            &["facade", "--auth", "none", "--management-listen", &address, "--listen", free],
+        ),
+        ("--engine-listen", &["dev", "--ephemeral", "--engine-listen", &address]),
+        (
+            "--facade-listen",
+            &[
+                "dev",
+                "--ephemeral",
+                "--engine-listen",
+                free,
+                "--management-listen",
+                free,
+                "--facade-listen",
+                &address,
+            ],
+        ),
+        (
+            "--management-listen",
+            &["dev", "--ephemeral", "--engine-listen", free, "--management-listen", &address],
+        ),
+    ];
+    for (flag, arguments) in rows {
+        let mut command = ditto::twinops();
+        command.args(arguments);
+        let told = crate::support::process::run(command, "").refused();
+        let expected = format!("twinops: {flag}: cannot listen on {address}: ");
+        assert!(told.contains(&expected), "{arguments:?}: {told}");
+    }
+}
