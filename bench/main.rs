@@ -9,6 +9,7 @@ mod support;
 mod apply;
 mod dev;
 mod engine;
+mod facade;
 mod load;
 mod operator;
 mod sample;
@@ -18,12 +19,23 @@ fn main() {
     if wanted == [engine::HELLO] {
         return engine::hello();
     }
-    let all: [(&str, fn()); 9] = [
+    if let [word, rate, bytes] = wanted.as_slice()
+        && word == facade::STUB
+    {
+        return facade::stub::serve(rate.parse().expect("a rate"), bytes.parse().expect("a size"));
+    }
+    let all: [(&str, fn()); 15] = [
         ("apply", apply::run),
         ("dev", dev::run),
         ("engine-checks", engine::checks),
         ("engine-requests", engine::requests),
         ("engine-things", engine::things),
+        ("facade-requests", facade::requests),
+        ("facade-latency", facade::latency),
+        ("facade-idle", facade::idle),
+        ("facade-fanout", facade::fanout::delivered),
+        ("facade-sockets", facade::fanout::memory),
+        ("facade-stalled", facade::fanout::stalled),
         ("operator-storm", operator::storm::run),
         ("operator-latency", operator::latency::run),
         ("operator-fleet", operator::fleet::run),

@@ -73,6 +73,13 @@ pub fn print_percentiles(name: &str, mut milliseconds: Vec<f64>) {
     println!("{name}: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms", at(50), at(99), at(100));
 }
 
+/// `name: p50, p99, max` of many latencies in milliseconds, to the microsecond.
+pub fn print_microseconds(name: &str, mut milliseconds: Vec<f64>) {
+    milliseconds.sort_by(f64::total_cmp);
+    let at = |percent: usize| milliseconds[(milliseconds.len() - 1) * percent / 100];
+    println!("{name}: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms", at(50), at(99), at(100));
+}
+
 /// A folder with `count` twins in files of a hundred, and their policy.
 pub fn fleet(count: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
