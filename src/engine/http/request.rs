@@ -46,7 +46,8 @@ const PARAMETERS_AS_HEADERS: [&str; 14] = [
     "dry-run",
 ];
 
-/// Headers that change what a command does or how it is answered.
+/// Headers that change what a command does or how it is answered. One that is missing here would be ignored, see
+/// [`Request::is_plain`]; so [`Request::header`] reads none that stands in neither list.
 const SPEAKING: [&str; 17] = [
     "if-match",
     "if-none-match",
@@ -65,6 +66,23 @@ const SPEAKING: [&str; 17] = [
     "at-historical-revision",
     "at-historical-timestamp",
     "declared-acks",
+];
+
+/// Headers that say who asks and what the body or the answer is: the same for every command.
+const SILENT: [&str; 13] = [
+    "accept",
+    "authorization",
+    "content-type",
+    "correlation-id",
+    "host",
+    "last-event-id",
+    "origin",
+    "x-ditto-pre-authenticated",
+    "ce-dataschema",
+    "ce-id",
+    "ce-source",
+    "ce-specversion",
+    "ce-type",
 ];
 
 pub struct Request {
@@ -106,6 +124,7 @@ impl Request {
 
     /// The header, several of one name joined by commas; bytes that are no UTF-8 become U+FFFD.
     pub fn header(&self, name: &str) -> Option<String> {
+        debug_assert!(SPEAKING.contains(&name) || SILENT.contains(&name), "{name} stands in no list");
         let values: Vec<_> = self
             .headers
             .get_all(name)
@@ -330,4 +349,37 @@ fn put_metadata(text: &str) -> Result<Metadata, Failure> {
         })
     });
     notes.collect::<Result<_, _>>().map(Metadata::Put)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, header: Option<&'static str>) -> Request {
+        let headers = header.map(|name| (name.parse().unwrap(), "x".parse().unwrap())).into_iter().collect();
+        Request::read(&target.parse().unwrap(), headers).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    #[test]
+    fn a_request_is_plain_when_no_parameter_and_no_header_says_how() {
+        assert!(request("/a", None).is_plain());
+        assert!(SILENT.iter().all(|name| request("/a", Some(name)).is_plain()));
+        assert!(!SPEAKING.iter().any(|name| request("/a", Some(name)).is_plain()));
+        assert!(!request("/a?fields=b", None).is_plain());
+    }
+
+    /// What a command would read from a header that no list names, a plain request would be answered without.
+    #[test]
+    #[should_panic(expected = "stands in no list")]
+    fn a_header_in_no_list_is_not_read() {
+        request("/a", None).header("if-modified-since");
+    }
+
+    #[test]
+    fn parameters_that_stand_for_headers_are_headers() {
+        let unlisted = ["live-channel-timeout-strategy", "dry-run"]; // nothing reads them
+        let listed = |name: &&str| SPEAKING.contains(name) || SILENT.contains(name);
+        let missing = PARAMETERS_AS_HEADERS.iter().filter(|name| !listed(name)).copied();
+        assert_eq!(missing.collect::<Vec<_>>(), unlisted);
+    }
 }
