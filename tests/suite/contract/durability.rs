@@ -212,63 +212,101 @@ fn f44_damage_is_refused_with_what_to_do() {
     }
 }
 
-#[test]
-fn a_newer_folder_is_left_to_the_newer_version() {
+/// A folder of a format nobody knows yet.
+fn of_a_newer_engine() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     drop(Engine::on_disk(folder.path()));
-    {
-        let db = fjall::Database::builder(folder.path().join("store")).open().expect("the store");
-        let meta = db.keyspace("engine", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
-        meta.insert("format", "3").expect("a write");
-        db.persist(fjall::PersistMode::SyncAll).expect("a sync");
-    }
-    let error =
-        Engine::try_start(Some(folder.path())).err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(error.contains("has format 3, this engine knows 2"), "{error}");
+    let db = fjall::Database::builder(folder.path().join("store")).open().expect("the store");
+    let rows = db.keyspace("engine", fjall::KeyspaceCreateOptions::default).expect("a keyspace");
+    rows.insert("format", "1000").expect("a write");
+    db.persist(fjall::PersistMode::SyncAll).expect("a sync");
+    folder
 }
 
-/// Written as version 1 did: a keyspace for each kind, and one for numbers.
 #[test]
-fn a_folder_of_format_1_is_upgraded_with_everything_in_it() {
+fn a_newer_folder_is_left_to_the_newer_version() {
+    let error = Engine::try_start(Some(of_a_newer_engine().path())).err();
+    let error = error.map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("has format 1000, this engine knows "), "{error}");
+}
+
+/// The folder of an engine of an earlier time, a copy that may be written to; `tests/data/stores/README.md` says what is in it.
+fn of_format(format: u64) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("a folder");
+        for entry in std::fs::read_dir(from).expect("it is committed").map(|entry| entry.expect("a file")) {
+            let to = to.join(entry.file_name());
+            if entry.file_type().expect("a type").is_dir() {
+                copy(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), to).expect("a copy");
+            }
+        }
+    }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let thing = |n: u64| {
-        format!(
-            r#"{{"thingId":"f:t{n}","policyId":"f:p","attributes":{{"n":{n}}},"_namespace":"f","_revision":{n}}}"#
-        )
-    };
-    let policy = r#"{"policyId":"f:p","entries":{"e":{"subjects":{"nginx:ditto":{"type":"t"}},
-        "resources":{"thing:/":{"grant":["READ","WRITE"],"revoke":[]},"policy:/":{"grant":["READ","WRITE"],"revoke":[]}}}},"_revision":5}"#;
-    {
-        let db = fjall::Database::builder(folder.path().join("store")).open().expect("the store");
-        let keyspace = |name| db.keyspace(name, fjall::KeyspaceCreateOptions::default).expect("a keyspace");
-        for n in 1..=3_u64 {
-            keyspace("things").insert(format!("f:t{n}"), thing(n)).expect("a write");
+    let stores = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stores");
+    copy(&stores.join(format!("format-{format}")), folder.path());
+    folder
+}
+
+/// All that every folder in `tests/data/stores` holds, as its engine showed it when it was killed.
+const OLD: [(&str, &str); 7] = [
+    (
+        "things/old:t1?fields=definition,attributes,features,_revision",
+        r#"{"definition":"org.acme:pump:1.0.0","attributes":{"n":1,"text":"ä \"q\" \u0001","list":[1,2.5,-0.0,1e+300,18446744073709551615,null,true,{"a":{}}]},"features":{"f":{"properties":{"value":1.5},"desiredProperties":{"value":0}}},"_revision":1}"#,
+    ),
+    (
+        "things/old:t2?fields=attributes/n,_revision,_metadata",
+        r#"{"attributes":{"n":20},"_revision":3,"_metadata":{"attributes":{"noted":{"note":{"by":"ada"}}}}}"#,
+    ),
+    (
+        "things/old:imports?fields=policyId,attributes,_revision",
+        r#"{"policyId":"old:importing","attributes":{"n":4},"_revision":1}"#,
+    ),
+    (
+        "things?ids=old:t1,old:gone,old:t2&fields=attributes/n",
+        r#"[{"attributes":{"n":1}},{"attributes":{"n":20}}]"#,
+    ),
+    (
+        "search/things?filter=ge(attributes/n,4)&fields=thingId",
+        r#"{"items":[{"thingId":"old:imports"},{"thingId":"old:t2"}],"nextPageOffset":-1}"#,
+    ),
+    ("search/things/count", "3"),
+    (
+        "policies/old:importing",
+        r#"{"policyId":"old:importing","imports":{"old:base":{}},"entries":{"owner":{"subjects":{"nginx:ditto":{"type":"user"}},"resources":{"thing:/":{"grant":["READ","WRITE"],"revoke":[]},"policy:/":{"grant":["READ","WRITE"],"revoke":[]}},"importable":"implicit"}}}"#,
+    ),
+];
+
+/// A row for each format there ever was, the present one last: whoever raises it commits a folder of the one before.
+#[test]
+fn a_folder_of_every_format_is_brought_to_this_one_with_everything_in_it() {
+    const FORMATS: [u64; 2] = [1, 2];
+    for format in FORMATS {
+        let folder = of_format(format);
+        for start in ["upgraded", "and again"] {
+            let engine = Engine::on_disk(folder.path());
+            for (target, expected) in OLD {
+                let reply = ask(&engine.base, "GET", &format!("/api/2/{target}"), None);
+                assert_eq!(reply.text, expected, "format {format}, {start}: {target}");
+            }
+            for gone in ["things/old:gone", "policies/old:gone"] {
+                let reply = ask(&engine.base, "GET", &format!("/api/2/{gone}"), None);
+                assert_eq!(reply.status, 404, "format {format}, {start}: {gone}");
+            }
         }
-        keyspace("things").insert("f:gone", r#"{"_revision":8,"_deleted":true}"#).expect("a write");
-        keyspace("policies").insert("f:p", policy).expect("a write");
-        keyspace("meta").insert("format", "1").expect("a write");
-        keyspace("meta").insert("commits", "12").expect("a write");
-        db.persist(fjall::PersistMode::SyncAll).expect("a sync");
-    }
-    std::fs::write(folder.path().join("watermark"), "00000000000000000012").expect("the watermark");
-    for _ in ["upgraded", "and again"] {
         let engine = Engine::on_disk(folder.path());
-        for n in 1..=3_u64 {
-            let reply = ask(
-                &engine.base,
-                "GET",
-                &format!("/api/2/things/f:t{n}?fields=attributes/n,_revision"),
-                None,
-            );
-            assert_eq!(reply.text, format!(r#"{{"attributes":{{"n":{n}}},"_revision":{n}}}"#));
-        }
-        assert_eq!(ask(&engine.base, "GET", "/api/2/things/f:gone", None).status, 404);
+        let again = ask(&engine.base, "PUT", "/api/2/things/old:gone", Some(r#"{"policyId":"old:base"}"#));
+        assert_eq!(again.status, 201, "{}", again.text);
+        let reply = ask(&engine.base, "GET", "/api/2/things/old:gone?fields=_revision", None);
+        assert_eq!(reply.text, r#"{"_revision":4}"#, "format {format}: a deleted thing kept its revision");
     }
-    let engine = Engine::on_disk(folder.path());
-    let again = ask(&engine.base, "PUT", "/api/2/things/f:gone", Some(r#"{"policyId":"f:p"}"#));
-    assert_eq!(again.status, 201, "{}", again.text);
-    let reply = ask(&engine.base, "GET", "/api/2/things/f:gone?fields=_revision", None);
-    assert_eq!(reply.text, r#"{"_revision":9}"#, "a deleted thing kept its revision");
+    let newest = FORMATS.iter().max().expect("there are some");
+    assert_eq!(FORMATS.len() as u64, *newest, "no format is left out");
+    // an engine that knew a newer format would have no row here
+    let error = Engine::try_start(Some(of_a_newer_engine().path())).err();
+    let error = error.map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains(&format!("this engine knows {newest}:")), "{error}");
 }
 
 #[test]
