@@ -6,18 +6,37 @@
 //! whatever the text, which no pattern can make slow.
 use std::collections::HashMap;
 
+use memchr::memmem;
+
 /// Whether the whole `text` has the shape of `pattern`.
 ///
 /// `ignore_case` compares letters of every script without their case, as `MongoDB` does.
 pub fn like(pattern: &str, text: &str, ignore_case: bool) -> bool {
-    if pattern.is_ascii() && text.is_ascii() {
-        return if ignore_case {
-            ascii(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
-        } else {
-            ascii(pattern, text)
-        };
+    Pattern::new(pattern, ignore_case).matches(text)
+}
+
+/// A pattern made ready for many texts.
+pub struct Pattern<'p> {
+    text: &'p str,
+    ignore_case: bool,
+    ascii: Option<Ascii>,
+}
+
+impl<'p> Pattern<'p> {
+    pub fn new(pattern: &'p str, ignore_case: bool) -> Self {
+        let fold =
+            |pattern: &str| if ignore_case { pattern.to_ascii_lowercase() } else { pattern.to_owned() };
+        let ascii = pattern.is_ascii().then(|| Ascii::new(&fold(pattern)));
+        Self { text: pattern, ignore_case, ascii }
     }
-    glob(pattern, text, if ignore_case { lower } else { |c| c }, &mut 0)
+
+    pub fn matches(&self, text: &str) -> bool {
+        match &self.ascii {
+            Some(ascii) if text.is_ascii() && self.ignore_case => ascii.matches(&text.to_ascii_lowercase()),
+            Some(ascii) if text.is_ascii() => ascii.matches(text),
+            _ => glob(self.text, text, if self.ignore_case { lower } else { |c| c }, &mut 0),
+        }
+    }
 }
 
 /// As [`like`], without the case of ASCII letters only, as Java's regular expressions do.
@@ -35,27 +54,59 @@ fn lower(c: char) -> char {
 
 /// As [`glob`] of what is folded already, where a character is a byte. Most texts are so, and this is ten times as fast;
 /// what looks for a piece without `?` is linear, too.
-fn ascii(pattern: &str, text: &str) -> bool {
-    let fits = |piece: &str, text: &str| piece.bytes().zip(text.bytes()).all(|(p, t)| p == b'?' || p == t);
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern.len() == text.len() && fits(pattern, text);
-    };
-    let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-    let Some(body) = text.len().checked_sub(last.len()).and_then(|end| text.get(first.len()..end)) else {
-        return false;
-    };
-    let behind = |body, piece: &str| {
-        let end = if piece.contains('?') {
-            let chars = |text: &str| text.chars().collect::<Vec<_>>();
-            find(&chars(piece), &chars(body), &mut 0)
-        } else {
-            body.find(piece).map(|at| at + piece.len())
+struct Ascii {
+    first: String,
+    between: Vec<Between>,
+    /// `None` when there is no star: then `first` is all.
+    last: Option<String>,
+}
+
+/// What stands between two stars.
+enum Between {
+    Plain(Box<memmem::Finder<'static>>),
+    /// With a `?` in it.
+    Shaped(Vec<char>),
+}
+
+impl Ascii {
+    fn new(pattern: &str) -> Self {
+        let Some((first, rest)) = pattern.split_once('*') else {
+            return Self { first: pattern.to_owned(), between: vec![], last: None };
         };
-        Some(body.get(end?..).unwrap_or_default())
-    };
-    fits(first, text)
-        && fits(last, &text[text.len() - last.len()..])
-        && between.split('*').try_fold(body, behind).is_some()
+        let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let between = between.split('*').filter(|piece| !piece.is_empty()).map(|piece| {
+            if piece.contains('?') {
+                Between::Shaped(piece.chars().collect())
+            } else {
+                Between::Plain(Box::new(memmem::Finder::new(piece).into_owned()))
+            }
+        });
+        Self { first: first.to_owned(), between: between.collect(), last: Some(last.to_owned()) }
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        let fits =
+            |piece: &str, text: &str| piece.bytes().zip(text.bytes()).all(|(p, t)| p == b'?' || p == t);
+        let Self { first, between, last: Some(last) } = self else {
+            return self.first.len() == text.len() && fits(&self.first, text);
+        };
+        let Some(body) = text.len().checked_sub(last.len()).and_then(|end| text.get(first.len()..end)) else {
+            return false;
+        };
+        fits(first, text)
+            && fits(last, &text[text.len() - last.len()..])
+            && between.iter().try_fold(body, |body, piece| body.get(piece.end_in(body)?..)).is_some()
+    }
+}
+
+impl Between {
+    /// Where the leftmost occurrence ends.
+    fn end_in(&self, text: &str) -> Option<usize> {
+        match self {
+            Self::Plain(finder) => finder.find(text.as_bytes()).map(|at| at + finder.needle().len()),
+            Self::Shaped(piece) => find(piece, &text.chars().collect::<Vec<_>>(), &mut 0),
+        }
+    }
 }
 
 /// `steps` counts word operations.

@@ -6,29 +6,74 @@
 //! Source: Ditto 3.8, `CreateBsonPredicateVisitor.java`, `GetFilterBsonVisitor.java`, `GetExistsBsonVisitor.java`.
 use std::cmp::Ordering;
 
-use super::{Expr, Literal, Now, Op, Property, Tree, like, value::Scalar};
+use super::like::Pattern;
+use super::{Expr, Literal, Now, Op, Property, Tree, value::Scalar};
 
 /// Whether `thing` (the whole JSON, with its special members) is found.
 ///
 /// `readable` says whether the caller may READ a path of the thing; it is asked for every property looked at, except
 /// `thingId` and `namespace`, which the index does not protect.
 pub fn matches<'t, T: Tree<'t>>(expr: &Expr, thing: T, readable: &dyn Fn(&[&str]) -> bool, now: Now) -> bool {
-    let scope = Scope { thing, readable };
-    match expr {
-        Expr::And(all) => all.iter().all(|expr| matches(expr, thing, readable, now)),
-        Expr::Or(any) => any.iter().any(|expr| matches(expr, thing, readable, now)),
-        Expr::Not(inner) => !matches(inner, thing, readable, now),
-        Expr::Exists(property) => scope.any(property, |values| !values.is_empty()),
-        Expr::Compare(op, property, literal) => {
-            let wanted = Scalar::of_literal(literal, now);
-            scope.any(property, |values| compares(*op, values, literal, &wanted))
+    Ready::of(expr, now).matches(thing, readable)
+}
+
+/// A filter made ready for many things: literals are resolved, patterns are taken apart.
+pub enum Ready<'e> {
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Not(Box<Self>),
+    Exists(&'e Property),
+    Compare(Op, &'e Property, Scalar<'e>),
+    Like(&'e Property, Pattern<'e>),
+    In(&'e Property, Vec<Scalar<'e>>),
+    Nothing,
+}
+
+impl<'e> Ready<'e> {
+    pub fn of(expr: &'e Expr, now: Now) -> Self {
+        let all = |exprs: &'e [Expr]| exprs.iter().map(|expr| Self::of(expr, now)).collect();
+        match expr {
+            Expr::And(exprs) => Self::And(all(exprs)),
+            Expr::Or(exprs) => Self::Or(all(exprs)),
+            Expr::Not(inner) => Self::Not(Box::new(Self::of(inner, now))),
+            Expr::Exists(property) => Self::Exists(property),
+            Expr::Compare(op @ (Op::Like | Op::Ilike), property, literal) => match literal {
+                Literal::Text(text) => Self::Like(property, Pattern::new(text, *op == Op::Ilike)),
+                _ => Self::Nothing,
+            },
+            Expr::Compare(op, property, literal) => {
+                Self::Compare(*op, property, Scalar::of_literal(literal, now))
+            }
+            Expr::In(property, literals) => {
+                let wanted = literals.iter().map(|literal| Scalar::of_literal(literal, now));
+                Self::In(property, wanted.collect())
+            }
         }
-        Expr::In(property, literals) => scope.any(property, |values| {
-            literals.iter().any(|literal| match Scalar::of_literal(literal, now) {
-                Scalar::Null => values.is_empty() || any_equal(values, &Scalar::Null),
-                wanted => any_equal(values, &wanted),
-            })
-        }),
+    }
+
+    /// See [`matches`].
+    pub fn matches<'t, T: Tree<'t>>(&self, thing: T, readable: &dyn Fn(&[&str]) -> bool) -> bool {
+        let scope = Scope { thing, readable };
+        match self {
+            Self::And(all) => all.iter().all(|part| part.matches(thing, readable)),
+            Self::Or(any) => any.iter().any(|part| part.matches(thing, readable)),
+            Self::Not(inner) => !inner.matches(thing, readable),
+            Self::Exists(property) => scope.any(property, |values| !values.is_empty()),
+            Self::Compare(op, property, wanted) => {
+                scope.any(property, |values| compares(*op, values, wanted))
+            }
+            Self::Like(property, pattern) => scope.any(property, |values| {
+                candidates(values)
+                    .any(|scalar| matches!(scalar, Scalar::Text(text) if pattern.matches(&text)))
+            }),
+            Self::In(property, wanted) => scope.any(property, |values| {
+                wanted.iter().any(|wanted| match wanted {
+                    Scalar::Null => values.is_empty() || any_equal(values, wanted),
+                    wanted => any_equal(values, wanted),
+                })
+            }),
+            Self::Nothing => false,
+        }
     }
 }
 
@@ -84,14 +129,9 @@ fn features<'t, T: Tree<'t>>(thing: T) -> impl Iterator<Item = (&'t str, T)> {
     thing.member("features").into_iter().flat_map(T::members)
 }
 
-fn compares<'t, T: Tree<'t>>(op: Op, values: &[T], literal: &Literal, wanted: &Scalar<'_>) -> bool {
+fn compares<'t, T: Tree<'t>>(op: Op, values: &[T], wanted: &Scalar<'_>) -> bool {
     let any = |right: fn(Ordering) -> bool| {
         candidates(values).any(|scalar| ordered(&scalar, wanted).is_some_and(right))
-    };
-    let alike = |ignore_case| match literal {
-        Literal::Text(pattern) => candidates(values)
-            .any(|scalar| matches!(scalar, Scalar::Text(text) if like(pattern, &text, ignore_case))),
-        _ => false,
     };
     match op {
         Op::Eq => any_equal(values, wanted),
@@ -102,8 +142,8 @@ fn compares<'t, T: Tree<'t>>(op: Op, values: &[T], literal: &Literal, wanted: &S
         Op::Ge | Op::Le if matches!(wanted, Scalar::Null) => values.is_empty() || any_equal(values, wanted),
         Op::Ge => any(Ordering::is_ge),
         Op::Le => any(Ordering::is_le),
-        Op::Like => alike(false),
-        Op::Ilike => alike(true),
+        // these are `Ready::Like`
+        Op::Like | Op::Ilike => false,
     }
 }
 

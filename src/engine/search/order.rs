@@ -51,16 +51,44 @@ impl Sort {
 
     /// What a thing is sorted by, its id last. What may not be read counts as missing.
     pub fn values(&self, thing: Node<'_>, readable: impl Fn(&[&str]) -> bool) -> Vec<Value> {
-        let at = |path: &[&str]| thing.at(path).map(Node::unpack).unwrap_or_default();
-        let value = |(_, place): &(Direction, Pointer)| {
+        let values = self.nodes(thing, &readable);
+        values.map(|(_, node)| node.map(Node::unpack).unwrap_or_default()).collect()
+    }
+
+    /// As [`Self::compare`] of the [`Self::values`] of a thing with others, mostly without making them.
+    pub fn compare_to(
+        &self,
+        thing: Node<'_>,
+        readable: impl Fn(&[&str]) -> bool,
+        others: &[Value],
+    ) -> Ordering {
+        let mut compared = self.nodes(thing, &readable).zip(others).map(|((direction, node), other)| {
+            let order = match (node, other) {
+                (Some(node), Value::String(other)) if node.text().is_some() => {
+                    node.text().unwrap_or_default().cmp(other)
+                }
+                (node, other) => compare(&node.map(Node::unpack).unwrap_or_default(), other),
+            };
+            if direction == Direction::Up { order } else { order.reverse() }
+        });
+        compared.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    }
+
+    fn nodes<'a>(
+        &'a self,
+        thing: Node<'a>,
+        readable: &'a impl Fn(&[&str]) -> bool,
+    ) -> impl Iterator<Item = (Direction, Option<Node<'a>>)> + 'a {
+        let sorted = self.0.iter().map(move |(direction, place)| {
             let path: Vec<&str> = place.segments().iter().map(String::as_str).collect();
-            match path.as_slice() {
-                path if !readable(path) => Value::Null,
-                ["namespace"] => at(&["_namespace"]),
-                path => at(path),
-            }
-        };
-        self.0.iter().map(value).chain([at(&["thingId"])]).collect()
+            let node = match path.as_slice() {
+                path if !readable(path) => None,
+                ["namespace"] => thing.at(&["_namespace"]),
+                path => thing.at(path),
+            };
+            (*direction, node)
+        });
+        sorted.chain([(Direction::Up, thing.at(&["thingId"]))])
     }
 
     pub fn compare(&self, a: &[Value], b: &[Value]) -> Ordering {

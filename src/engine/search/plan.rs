@@ -1,13 +1,15 @@
 //! Where a search looks: at a stretch of ids, or at what an index proposes. The filter decides about each all the same.
-use std::sync::Arc;
-
-use super::super::state::{Proposal, State, Thing, Wanted};
+use super::super::state::{Proposal, Proposed, State, Wanted};
 use super::at_length;
 use crate::rql::{Expr, Literal, Now, Op, Property, Scalar};
 use crate::twin::id;
 
 /// In a shorter stretch a look at each thing is as fast as an index. The tests are to meet both with few things.
 const INDEXED_MIN: usize = if cfg!(test) { 1 } else { 1_000 };
+
+/// Up to so many things an index is made while the search waits, in some milliseconds. Of more it is made beside the
+/// searches, which look at every thing meanwhile.
+pub const INDEXED_AT_ONCE_MAX: usize = if cfg!(test) { 3_500 } else { 10_000 };
 
 /// Ids from one to another, both included.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,7 +89,7 @@ pub fn conjuncts(filters: &[Expr]) -> Vec<&Expr> {
         .collect()
 }
 
-/// The fewest things an index names for one of the conjuncts, in no order; `None` when the stretch is to be walked.
+/// The fewest things an index names for one of the conjuncts; `None` when the stretch is to be walked.
 ///
 /// `wanted` is how many hits suffice, the first by id: then walking may end early, and is the better way to what is
 /// frequent.
@@ -97,7 +99,7 @@ pub fn proposed(
     stretch: &Stretch,
     wanted: Option<usize>,
     now: Now,
-) -> Option<Vec<Arc<Thing>>> {
+) -> Option<Proposed> {
     let length = state.about(&stretch.from, stretch.to.as_deref());
     if length < INDEXED_MIN {
         return None;
@@ -115,15 +117,19 @@ pub fn proposed(
     let mut fewest = None;
     for (property, wanted) in asked {
         let proposal = match state.propose(property, &wanted, max) {
-            Proposal::NotIndexed => {
+            Proposal::NotIndexed if state.about("", None) <= INDEXED_AT_ONCE_MAX => {
                 at_length(|| state.index(property));
                 state.propose(property, &wanted, max)
             }
+            Proposal::NotIndexed => {
+                state.index_aside(property);
+                continue;
+            }
             proposal => proposal,
         };
-        if let Proposal::Things(things) = proposal {
-            max = things.len();
-            fewest = Some(things);
+        if let Proposal::These(proposed) = proposal {
+            max = proposed.slots.len();
+            fewest = Some(proposed);
         }
     }
     fewest

@@ -238,3 +238,33 @@ fn more_properties_than_indexes_are_all_searched() {
         assert_eq!(count(&state, &query, &caller).expect("a count"), expected, "{filter}");
     }
 }
+
+/// More things than are indexed while a search waits for it.
+#[test]
+fn searches_are_right_before_while_and_after_an_index_is_made() {
+    let (mut state, caller) = (world(), caller());
+    let put = |state: &mut State, n: usize, text: &str| {
+        let document = json!({"thingId": format!("n:{n:05}"), "policyId": "n:open", "attributes": {"a": text},
+            "_namespace": "n"});
+        let entry = Entry { revision: 1, document: Some(document.into()) };
+        drop(state.put(Change { kind: Kind::Thing, id: format!("n:{n:05}"), entry }));
+    };
+    let things = plan::INDEXED_AT_ONCE_MAX + 1;
+    (0..things).for_each(|n| put(&mut state, n, "old"));
+    let property = rql::Property::parse("attributes/a");
+    let is_indexed = |state: &State| {
+        let nothing = super::super::state::Wanted::Equal(vec![]);
+        !matches!(state.propose(&property, &nothing, 1), super::super::state::Proposal::NotIndexed)
+    };
+    let (mut written, mut after) = (0, 0);
+    while after < 3 {
+        put(&mut state, written, "new");
+        written += 1;
+        for (text, expected) in [("new", written), ("old", things - written)] {
+            let query = Query { filters: vec![format!("eq(attributes/a,\"{text}\")")], ..Query::default() };
+            assert_eq!(count(&state, &query, &caller).expect("a count"), expected, "{text}");
+        }
+        after += usize::from(is_indexed(&state));
+        assert!(written < things, "it is never indexed");
+    }
+}

@@ -13,11 +13,17 @@ const COLUMNS_MAX: usize = 32;
 /// In all columns; each takes some 24 bytes.
 const ENTRIES_MAX: usize = 3_000_000;
 
+/// Built at one time, each by a thread that is busy for about a microsecond a thing; who asks for more looks at everything.
+const BUILDING_MAX: usize = 2;
+
 #[derive(Debug, Default)]
 pub struct Index {
     /// By slot: what lives now.
     things: Vec<Option<Arc<Thing>>>,
     free: Vec<u32>,
+    /// Below this slot, things stand in the order of their ids: those that were read at the start, and what came in order.
+    in_order: u32,
+    last: Box<str>,
     columns: HashMap<Property, Column>,
     /// Slots written since a column began to be built.
     building: HashMap<Property, HashSet<u32>>,
@@ -27,20 +33,35 @@ pub struct Index {
 }
 
 pub enum Proposal {
-    Things(Vec<Arc<Thing>>),
+    These(Proposed),
     TooMany,
     NotIndexed,
 }
 
+/// Places of things, ascending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposed {
+    pub slots: Vec<u32>,
+    /// Whether that is the order of their ids.
+    pub by_id: bool,
+}
+
 impl Index {
-    pub fn take_slot(&mut self) -> u32 {
+    /// A place for a thing that was not there before.
+    pub fn take_slot(&mut self, id: &str) -> u32 {
         self.free.pop().unwrap_or_else(|| {
+            let slot = u32::try_from(self.things.len()).unwrap_or(u32::MAX);
             self.things.push(None);
-            u32::try_from(self.things.len() - 1).unwrap_or(u32::MAX)
+            if self.in_order == slot && *self.last < *id {
+                self.in_order += 1;
+                self.last = id.into();
+            }
+            slot
         })
     }
 
     pub fn free_slot(&mut self, slot: u32) {
+        self.in_order = self.in_order.min(slot);
         self.free.push(slot);
     }
 
@@ -59,6 +80,11 @@ impl Index {
         self.columns.retain(|_, column| !column.is_worn());
     }
 
+    /// The things that are there now at these places.
+    pub fn things(&self, slots: &[u32]) -> Vec<Arc<Thing>> {
+        slots.iter().filter_map(|slot| self.things.get(*slot as usize)?.clone()).collect()
+    }
+
     /// At most `max` things, which are all that can have what is wanted.
     pub fn propose(&mut self, property: &Property, wanted: &Wanted<'_>, max: usize) -> Proposal {
         self.asks += 1;
@@ -66,20 +92,26 @@ impl Index {
         column.used = self.asks;
         match column.propose(wanted, max) {
             Some(slots) => {
-                let things = slots.iter().filter_map(|slot| self.things.get(*slot as usize)?.clone());
-                Proposal::Things(things.collect())
+                let by_id = slots.last().is_none_or(|last| *last < self.in_order);
+                Proposal::These(Proposed { slots, by_id })
             }
             None => Proposal::TooMany,
         }
     }
 
-    /// All things, to build a column from; `None` when somebody else does so already.
+    /// All things, to build a column from; `None` when there is one, or too many are being built.
     pub fn begin(&mut self, property: &Property) -> Option<Vec<Arc<Thing>>> {
-        if self.building.contains_key(property) || self.columns.contains_key(property) {
+        let known = self.building.contains_key(property) || self.columns.contains_key(property);
+        if known || self.building.len() >= BUILDING_MAX {
             return None;
         }
         self.building.insert(property.clone(), HashSet::new());
         Some(self.things.iter().flatten().cloned().collect())
+    }
+
+    /// Ends what [`Self::begin`] began, without a column.
+    pub fn give_up(&mut self, property: &Property) {
+        self.building.remove(property);
     }
 
     /// Puts a column in place that was built from what [`Self::begin`] gave.

@@ -9,7 +9,7 @@ mod packed;
 mod text;
 
 pub use column::Wanted;
-pub use index::Proposal;
+pub use index::{Proposal, Proposed};
 pub use packed::{Node, Packed};
 pub use text::Shown;
 
@@ -251,12 +251,26 @@ impl State {
         self.index.lock().propose(property, wanted, max)
     }
 
+    /// The things that are now at proposed places.
+    pub fn things_at(&self, slots: &[u32]) -> Vec<Arc<Thing>> {
+        self.index.lock().things(slots)
+    }
+
     /// Indexes the property for later questions, unless somebody does so already. Takes about a microsecond a thing.
     pub fn index(&self, property: &Property) {
         let Some(things) = self.index.lock().begin(property) else { return };
-        // without the lock, which every write takes
-        let column = Column::build(property.clone(), things.iter().map(AsRef::as_ref));
-        self.index.lock().finish(property.clone(), column, &things);
+        build(&self.index, property, &things);
+    }
+
+    /// As [`Self::index`], on a thread of its own.
+    pub fn index_aside(&self, property: &Property) {
+        let Some(things) = self.index.lock().begin(property) else { return };
+        let (index, of_thread) = (Arc::clone(&self.index), property.clone());
+        let thread = std::thread::Builder::new().name("engine-index".to_owned());
+        if let Err(error) = thread.spawn(move || build(&index, &of_thread, &things)) {
+            tracing::warn!(%error, "searches go on without an index");
+            self.index.lock().give_up(property);
+        }
     }
 
     /// Puts a change in place and returns what takes it back.
@@ -282,7 +296,7 @@ impl State {
     /// Puts a thing in place and returns what was there.
     pub fn put_packed(&mut self, id: &str, revision: u64, document: Option<Packed>) -> Option<Arc<Thing>> {
         let slot = self.things.get(id).map(|thing| thing.slot);
-        let slot = slot.unwrap_or_else(|| self.index.lock().take_slot());
+        let slot = slot.unwrap_or_else(|| self.index.lock().take_slot(id));
         self.put_thing(&Arc::new(Thing { id: id.into(), slot, revision, document }))
     }
 
@@ -362,6 +376,12 @@ impl State {
     fn live(&self, policy_id: &str) -> Option<Arc<Policy>> {
         self.policies.get(policy_id).filter(|policy| policy.document.is_some()).cloned()
     }
+}
+
+/// Makes an index that is begun; without its lock, which every write takes.
+fn build(index: &Mutex<Index>, property: &Property, things: &[Arc<Thing>]) {
+    let column = Column::build(property.clone(), things.iter().map(AsRef::as_ref));
+    index.lock().finish(property.clone(), column, things);
 }
 
 fn imports(policy: &Value) -> impl Iterator<Item = &str> {
