@@ -1,6 +1,6 @@
 # Every command a contributor needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help tools clients fuzz generate lint test soak bench rust
+.PHONY: help tools clients checkers fuzz generate lint test soak bench static image kind rust
 
 CARGO ?= cargo
 # In CI the committed Cargo.lock must fit Cargo.toml; at a desk cargo may bring it up to date.
@@ -10,6 +10,11 @@ TOOLS_BIN = $(shell tests/tools/tools.sh path)
 # How often a loop of the soak repeats; `make test` leaves it to each test.
 SOAK_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 60
+# The image's binary needs no library of the system, so it is linked against musl.
+STATIC_TARGET ?= $(shell uname -m)-unknown-linux-musl
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+IMAGE ?= twinops:$(VERSION)
+CONTAINER ?= docker
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -20,17 +25,22 @@ tools: ## Build kube-apiserver, etcd, kubectl and helm for the tests, once per v
 clients: ## Install the Ditto clients of others that the tests run, once per version
 	@tests/clients/clients.sh build
 
-generate: rust ## Write crds/, docs/openapi-*.json and docs/settings.md from the Rust types
+checkers: ## Install what checks charts, manifests and workflows, once per version
+	@tests/checkers/checkers.sh build
+
+generate: tools rust ## Write crds/, docs/openapi-*.json, docs/settings.md, and the chart's schema, values table and rights
 	$(CARGO) run $(LOCKED) -q -- crds --out crds
+	$(CARGO) run $(LOCKED) -q -- crds --out charts/twinops/crds
 	$(CARGO) run $(LOCKED) -q -- openapi > docs/openapi-engine.json
 	$(CARGO) run $(LOCKED) -q -- openapi facade > docs/openapi-facade.json
 	$(CARGO) run $(LOCKED) -q -- settings > docs/settings.md
+	TWINOPS_GENERATE=1 TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) -q --test suite -- the_schema_and_the_table_follow s44_rights_are_those
 
 lint: rust ## Check the format, and clippy without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 
-test: tools clients lint ## Run every test: lint, unit, suite with a real API server
+test: tools clients checkers static lint ## Run every test: lint, unit, suite with a real API server
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED)
 
 soak: tools clients rust ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
@@ -42,6 +52,21 @@ fuzz: rust ## Feed the parsers random input for FUZZ_SECONDS each, a minute unle
 bench: tools rust ## Build for release and run the benchmarks
 	$(CARGO) build $(LOCKED) --release
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" bench/run
+
+static: rust ## Build the binary of the image: static, for musl
+	@rustc --print target-libdir --target $(STATIC_TARGET) | xargs test -d || rustup target add $(STATIC_TARGET)
+	@command -v musl-gcc >/dev/null || { echo "make: musl-gcc is not installed: run apt-get install musl-tools" >&2; exit 1; }
+	$(CARGO) build $(LOCKED) --release --target $(STATIC_TARGET)
+
+image: ## Build the image (CONTAINER=docker or podman)
+	$(CONTAINER) build --tag $(IMAGE) .
+
+kind: image ## A cluster of kind with everything in it: image, chart, samples
+	kind get clusters | grep -qx twinops || kind create cluster --config kind-config.yaml
+	kind load docker-image $(IMAGE) --name twinops
+	helm --kube-context kind-twinops upgrade --install twinops charts/twinops --namespace twinops --create-namespace \
+		--values charts/twinops/values-laptop.yaml --wait --timeout 15m
+	kubectl --context kind-twinops apply --server-side -f manifests/samples
 
 rust:
 	@command -v $(CARGO) >/dev/null || { echo "make: cargo is not installed: take Rust from https://rustup.rs" >&2; exit 1; }

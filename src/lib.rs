@@ -8,6 +8,7 @@ pub mod ports;
 pub mod reconcile;
 pub mod role;
 pub mod rql;
+pub mod secrets;
 pub mod settings;
 pub mod source;
 pub mod telemetry;

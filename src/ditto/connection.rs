@@ -50,6 +50,11 @@ pub enum Credentials {
         username: String,
         password: SecretString,
     },
+    /// A file that holds the password and may be replaced at any time.
+    PasswordFile {
+        username: String,
+        path: PathBuf,
+    },
     /// A file that holds a bearer token and may be replaced at any time.
     TokenFile(PathBuf),
 }
@@ -75,6 +80,8 @@ pub enum SetupError {
     Credentials { what: &'static str, why: &'static str },
     #[error("cannot use the token file {}: {why}; check --ditto-token-file and that the file is mounted", path.display())]
     TokenFile { path: PathBuf, why: String },
+    #[error("cannot use the password file {}: {why}; check DITTO_PASSWORD_FILE and that the file is mounted", path.display())]
+    PasswordFile { path: PathBuf, why: String },
     #[error(
         "cannot use the CA file {}: {why}; --ditto-ca-file (DITTO_CA_FILE) names a file of certificates in PEM",
         path.display()

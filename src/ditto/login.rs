@@ -26,11 +26,14 @@ const PRE_AUTHENTICATED: HeaderName = HeaderName::from_static("x-ditto-pre-authe
 pub(super) enum Login {
     None,
     Fixed(HeaderName, HeaderValue),
-    File(Arc<TokenFile>),
+    File(Arc<SecretFile>),
 }
 
-pub(super) struct TokenFile {
+/// A token or a password in a file.
+pub(super) struct SecretFile {
     path: PathBuf,
+    /// Whose password it is; unset: it is a token.
+    username: Option<String>,
     /// When it was read; unset: it is read before it is sent again.
     last: Mutex<(Option<Instant>, HeaderValue)>,
 }
@@ -48,21 +51,14 @@ impl Login {
                 Ok(Self::Fixed(PRE_AUTHENTICATED, ascii(what, &subject)?))
             }
             Credentials::Basic { username, password } => {
-                if username.contains(':') {
-                    return Err(SetupError::Credentials {
-                        what: "user name",
-                        why: "basic authentication ends it at the first colon",
-                    });
-                }
-                let pair = STANDARD.encode(format!("{username}:{}", password.expose_secret()));
-                Ok(Self::Fixed(AUTHORIZATION, secret(ascii("password", &format!("Basic {pair}"))?)))
+                check_username(&username)?;
+                Ok(Self::Fixed(AUTHORIZATION, basic(&username, password.expose_secret())?))
             }
-            Credentials::TokenFile(path) => {
-                let token =
-                    read_token(&path).map_err(|why| SetupError::TokenFile { path: path.clone(), why })?;
-                let last = Mutex::new((Some(Instant::now()), token));
-                Ok(Self::File(Arc::new(TokenFile { path, last })))
+            Credentials::PasswordFile { username, path } => {
+                check_username(&username)?;
+                SecretFile::open(path, Some(username))
             }
+            Credentials::TokenFile(path) => SecretFile::open(path, None),
         }
     }
 
@@ -113,18 +109,47 @@ impl Login {
     }
 }
 
-impl TokenFile {
+impl SecretFile {
+    fn open(path: PathBuf, username: Option<String>) -> Result<Login, SetupError> {
+        let value = read(&path, username.as_deref())?;
+        Ok(Login::File(Arc::new(Self { path, username, last: Mutex::new((Some(Instant::now()), value)) })))
+    }
+
     fn refresh(&self) -> Result<HeaderValue, Refused> {
-        let token = read_token(&self.path).map_err(|why| {
-            let error = SetupError::TokenFile { path: self.path.clone(), why };
-            unreadable(&error.to_string())
-        })?;
-        *self.last.lock() = (Some(Instant::now()), token.clone());
-        Ok(token)
+        let value =
+            read(&self.path, self.username.as_deref()).map_err(|error| unreadable(&error.to_string()))?;
+        *self.last.lock() = (Some(Instant::now()), value.clone());
+        Ok(value)
     }
 }
 
-fn read_token(path: &Path) -> Result<HeaderValue, String> {
+fn check_username(username: &str) -> Result<(), SetupError> {
+    let why = "basic authentication ends it at the first colon";
+    if username.contains(':') { Err(SetupError::Credentials { what: "user name", why }) } else { Ok(()) }
+}
+
+fn basic(username: &str, password: &str) -> Result<HeaderValue, SetupError> {
+    let pair = STANDARD.encode(format!("{username}:{password}"));
+    Ok(secret(ascii("password", &format!("Basic {pair}"))?))
+}
+
+/// What is in the file now, as the header says it.
+fn read(path: &Path, username: Option<&str>) -> Result<HeaderValue, SetupError> {
+    let path_of = || path.to_owned();
+    match username {
+        None => read_token(path).map_err(|why| SetupError::TokenFile { path: path_of(), why }),
+        Some(username) => {
+            let text = text_of(path).map_err(|why| SetupError::PasswordFile { path: path_of(), why })?;
+            let password = text.trim_end_matches(['\r', '\n']);
+            if password.is_empty() {
+                return Err(SetupError::PasswordFile { path: path_of(), why: "it is empty".to_owned() });
+            }
+            basic(username, password)
+        }
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(TOKEN_BYTES_MAX + 1).read_to_string(&mut text))
@@ -132,6 +157,11 @@ fn read_token(path: &Path) -> Result<HeaderValue, String> {
     if text.len() as u64 > TOKEN_BYTES_MAX {
         return Err(format!("it holds more than {TOKEN_BYTES_MAX} bytes"));
     }
+    Ok(text)
+}
+
+fn read_token(path: &Path) -> Result<HeaderValue, String> {
+    let text = text_of(path)?;
     let token = text.trim();
     if token.is_empty() {
         return Err("it is empty".to_owned());
@@ -196,6 +226,30 @@ mod tests {
 
         fs::write(&path, "third").unwrap();
         assert_eq!(bearer(&login).await.unwrap(), "Bearer third");
+    }
+
+    #[tokio::test]
+    async fn f49_a_password_that_was_rotated_is_taken_without_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        fs::write(&path, "first word\n").unwrap();
+        let credentials = Credentials::PasswordFile { username: "ada".into(), path: path.clone() };
+        let login = Login::new(credentials).unwrap();
+        let pair = |password: &str| format!("Basic {}", STANDARD.encode(format!("ada:{password}")));
+        assert_eq!(bearer(&login).await.unwrap(), pair("first word"));
+
+        fs::write(&path, "second").unwrap();
+        age(&login);
+        assert_eq!(bearer(&login).await.unwrap(), pair("second"));
+        // Refused before its time: it is read at once.
+        fs::write(&path, "third").unwrap();
+        login.doubt();
+        assert_eq!(bearer(&login).await.unwrap(), pair("third"));
+
+        fs::write(&path, "").unwrap();
+        age(&login);
+        let refused = bearer(&login).await.unwrap_err().to_string();
+        assert!(refused.contains("DITTO_PASSWORD_FILE") && !refused.contains("third"), "{refused}");
     }
 
     #[test]

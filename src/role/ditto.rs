@@ -8,6 +8,9 @@ use crate::settings;
 pub fn client(ditto: &settings::Ditto, role: &str) -> anyhow::Result<DittoClient> {
     let credentials = match &ditto.credentials {
         settings::Credentials::PreAuthenticated(subject) => Credentials::PreAuthenticated(subject.clone()),
+        settings::Credentials::Basic { username, password: settings::Secret::File(path) } => {
+            Credentials::PasswordFile { username: username.clone(), path: path.clone() }
+        }
         settings::Credentials::Basic { username, password } => Credentials::Basic {
             username: username.clone(),
             password: password.read().context("cannot read the password of Ditto")?,

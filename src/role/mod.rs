@@ -5,7 +5,9 @@ mod dev;
 mod ditto;
 mod engine;
 mod facade;
+mod health;
 mod operator;
+mod secrets;
 mod stop;
 
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             print!("{text}");
             Ok(ExitCode::SUCCESS)
         }
+        Role::Health(health) => health::run(health).await,
+        Role::Secrets(secrets) => secrets::run(secrets).await,
         Role::Settings => {
             print!("{}", crate::settings::table());
             Ok(ExitCode::SUCCESS)

@@ -42,6 +42,8 @@ pub enum Command {
     Operator(OperatorArgs),
     Engine(EngineArgs),
     Facade(Box<FacadeArgs>),
+    Health(HealthArgs),
+    Secrets(SecretsArgs),
     Crds(CrdsArgs),
     /// Print the routes of the engine, or of the facade, as an OpenAPI document.
     #[command(
@@ -249,6 +251,7 @@ pub struct EngineArgs {
 }
 
 pub use super::facade::FacadeArgs;
+pub use super::secrets::SecretsArgs;
 
 /// Print the custom resource definitions, or write them to a folder.
 #[derive(Args, Debug)]
@@ -259,6 +262,27 @@ pub struct CrdsArgs {
     /// The folder to write one file per kind to. Unset: print them.
     #[arg(long, env = "TWINOPS_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// Ask a server whether it is well: exit code 0 when it answers 200, 1 when not.
+///
+/// For images without a shell: container health checks and `helm test`.
+#[derive(Args, Debug)]
+#[command(after_long_help = "Examples:
+  twinops health http://127.0.0.1:8000/health
+  twinops health --ca-file ca.crt https://twinops-facade:8000/health")]
+pub struct HealthArgs {
+    /// The address to ask.
+    #[arg(value_name = "URL")]
+    pub url: String,
+
+    /// Trust the CA certificates in this PEM file, and no others. Unset: those of the system.
+    #[arg(long, env = "TWINOPS_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// How long the answer may take.
+    #[arg(long, env = "TWINOPS_HEALTH_TIMEOUT", value_name = "DURATION", default_value = "10s")]
+    pub timeout: String,
 }
 
 /// Where an engine keeps its state.

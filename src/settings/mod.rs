@@ -11,12 +11,14 @@ use std::time::Duration;
 pub mod cli;
 mod ditto;
 mod facade;
+mod secrets;
 mod table;
 mod value;
 
 pub use cli::{Durability, LogFormat, Output};
 pub use ditto::{Credentials, Ditto, LOOPBACK_SUBJECT, Secret};
 pub use facade::{Facade, FacadeAuth, Oidc, Tls};
+pub use secrets::{MongoDb, Secrets};
 pub use table::table;
 
 /// The owner of twins from a folder, unless `--owner` names another.
@@ -59,6 +61,8 @@ pub enum Role {
     },
     /// Prints the routes of a server.
     Openapi(cli::Api),
+    Health(Health),
+    Secrets(Secrets),
     /// Prints the table of settings.
     Settings,
 }
@@ -125,6 +129,15 @@ pub struct Engine {
     pub durability: Durability,
     pub pre_authenticated: bool,
     pub basic_auth_file: Option<PathBuf>,
+}
+
+/// `twinops health`
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub url: String,
+    /// The CAs that are trusted, in PEM; unset: those of the system.
+    pub ca_file: Option<PathBuf>,
+    pub timeout: Duration,
 }
 
 /// Where an engine keeps its state.
@@ -224,6 +237,8 @@ pub fn check(cli: cli::Cli, around: &Surroundings) -> Result<Settings, Vec<Mista
         cli::Command::Facade(args) => Role::Facade(Box::new(facade::check(&args, around, &mut mistakes))),
         cli::Command::Crds(args) => Role::Crds { out: args.out },
         cli::Command::Openapi { api } => Role::Openapi(api),
+        cli::Command::Health(args) => Role::Health(health(&args, around, &mut mistakes)),
+        cli::Command::Secrets(args) => Role::Secrets(secrets::check(args, around, &mut mistakes)),
         cli::Command::Settings => Role::Settings,
     };
     let log_filter = mistakes.or("--log-level", value::log_filter(&cli.log_level), String::new());
@@ -337,6 +352,18 @@ fn engine(args: cli::EngineArgs, around: &Surroundings, mistakes: &mut Mistakes)
         durability: args.durability,
         pre_authenticated: args.pre_authenticated,
         basic_auth_file: args.basic_auth_file,
+    }
+}
+
+fn health(args: &cli::HealthArgs, around: &Surroundings, mistakes: &mut Mistakes) -> Health {
+    let parsed = ditto::parse(&args.url, ["http", "https"], "http://127.0.0.1:8000/health");
+    if let Some(path) = &args.ca_file {
+        ditto::readable("--ca-file", path, around, mistakes);
+    }
+    Health {
+        url: mistakes.or("URL", parsed.map(String::from), String::new()),
+        ca_file: args.ca_file.clone(),
+        timeout: mistakes.or("--timeout", value::duration(&args.timeout), Duration::ZERO),
     }
 }
 

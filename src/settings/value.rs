@@ -100,6 +100,33 @@ pub fn kubernetes_namespace(text: &str) -> Result<String, String> {
     }
 }
 
+/// A name of a Kubernetes object. Source: RFC 1123 subdomain.
+pub fn kubernetes_name(text: &str) -> Result<String, String> {
+    let well = text.len() <= 253 && text.split('.').all(|label| kubernetes_namespace(label).is_ok());
+    if well {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no name of an object; write e.g. twinops-facade"))
+    }
+}
+
+/// `USER=THING`: a user Mosquitto can keep in a line, and a thing id that is one level of a topic.
+pub fn mqtt_device(text: &str) -> Result<(String, String), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let well = |(user, thing): &(&str, &str)| {
+        !user.is_empty()
+            && user.chars().all(plain)
+            && subject(thing).is_ok()
+            && !thing.contains(['/', '+', '#'])
+    };
+    match text.split_once('=').filter(well) {
+        Some((user, thing)) => Ok((user.to_owned(), thing.to_owned())),
+        None => Err(format!(
+            "`{text}` is no device; write e.g. lamp=com.example:lamp, with a user of letters, digits, `.`, `_` or `-`"
+        )),
+    }
+}
+
 /// The patterns of a comma list: Ditto namespaces, `*` as the last character, `<namespace>` as a stand-in.
 pub fn ditto_namespaces(text: &str) -> Result<Vec<String>, String> {
     let patterns: Vec<_> = text.split(',').map(str::trim).filter(|p| !p.is_empty()).collect();

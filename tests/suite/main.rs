@@ -1,4 +1,5 @@
 //! Every test that needs more than one module, in one binary: it links once.
+mod charts;
 mod cluster;
 mod cluster_smoke;
 mod contract;

@@ -2,7 +2,7 @@
 //! or wrongly.
 use serde_json::{Value, json};
 
-use super::{Desk, NO_RESYNC, Operator, QUICK_RESYNC, SOON, ditto, let_operator_lead};
+use super::{ACCOUNT, Desk, NO_RESYNC, Operator, QUICK_RESYNC, SOON, ditto, let_operator_lead};
 use crate::support::ditto::Ditto;
 use crate::support::gate::Gate;
 use crate::support::process::Signal;
@@ -128,7 +128,7 @@ fn f13_two_who_both_lead_agree_and_come_to_rest() {
 fn f21_a_leader_that_may_not_renew_steps_down_and_says_why() {
     let desk = Desk::with(NO_RESYNC, &SHORT);
     let mut twin = desk.sensor("pump");
-    desk.kubectl(&["delete", "rolebinding", "twinops-leader"]).ok();
+    desk.kubectl(&["delete", "rolebinding", ACCOUNT]).ok();
     wait_leads(&desk.operator, false);
     let (status, text) = desk.operator.get("/readyz");
     assert!(status == 503 && text.contains("the lease") && text.contains("leases"), "{status} {text}");

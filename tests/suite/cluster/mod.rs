@@ -1,8 +1,8 @@
 //! The operator as a process, against a real API server and a Ditto.
 //!
 //! Every test has a Kubernetes namespace, a Ditto namespace and an operator of its own. Operator, device
-//! and user are three subjects in Ditto; in Kubernetes the operator has `manifests/operator-rbac.yaml`
-//! and nothing else.
+//! and user are three subjects in Ditto; in Kubernetes the operator is the chart's `ServiceAccount`, with
+//! the chart's rights and nothing else.
 mod changes;
 mod claims;
 mod deletion;
@@ -18,14 +18,16 @@ mod rows;
 mod solo;
 mod views;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::charts::render;
 use crate::crds::installed;
 use crate::support::apiserver::Cluster;
 use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, get, last_after, twinops};
@@ -42,28 +44,52 @@ pub const NO_RESYNC: &str = "1h";
 /// What a test waits for when it waits for a resync.
 pub const QUICK_RESYNC: &str = "1s";
 
-/// Binds the operator's role to the user the tests run it as.
-const BINDING: &str = r#"{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-  "metadata": {"name": "twinops-operator-in-tests"},
-  "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "twinops-operator"},
-  "subjects": [{"kind": "User", "name": "operator", "apiGroup": "rbac.authorization.k8s.io"}]}"#;
+/// The name of the operator's account, and of its role in a namespace.
+pub const ACCOUNT: &str = "shop-twinops-operator";
+/// The namespace of the account.
+pub const HOME: &str = "shop";
 
-/// Gives the user `operator` the rules of the manifest, and nothing else.
-pub fn let_operator_in(cluster: &Cluster) {
-    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/operator-rbac.yaml");
-    cluster.kubectl("admin", &["apply", "--server-side", "-f", rules]).ok();
-    cluster.apply_stdin("admin", BINDING, true).ok();
+/// The objects of these kinds that the chart renders for the operator, installed in `namespace`.
+pub fn chart(kinds: &[&str], namespace: &str) -> Vec<Value> {
+    let objects = render(&["backend=engine", "secrets.ensure=false"], &["--namespace", namespace]);
+    objects.into_iter().filter(|one| kinds.contains(&one["kind"].as_str().unwrap_or_default())).collect()
 }
 
-/// Lets the user `operator` take part in the election of this namespace.
+fn apply(cluster: &Cluster, objects: &[Value]) {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    cluster
+        .kubectl_stdin(
+            "admin",
+            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            &list.to_string(),
+        )
+        .ok();
+}
+
+/// A kubeconfig with a token of the operator's account, which is made if it is not there.
+pub fn account(cluster: &Cluster) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _held = ONE_AT_A_TIME.lock();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}});
+    apply(cluster, &[vec![namespace], chart(&["ServiceAccount"], HOME)].concat());
+    cluster.kubeconfig_of_account(HOME, ACCOUNT)
+}
+
+/// Gives the account the chart's rights in the whole cluster.
+pub fn let_operator_in(cluster: &Cluster) {
+    account(cluster);
+    apply(cluster, &chart(&["ClusterRole", "ClusterRoleBinding"], HOME));
+}
+
+/// Gives it the chart's rights in this namespace, as if it were at home there: the election.
 pub fn let_operator_lead(cluster: &Cluster, namespace: &str) {
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-        "metadata": {"name": "twinops-leader", "namespace": namespace},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "twinops-leader"},
-        "subjects": [{"kind": "User", "name": "operator", "apiGroup": "rbac.authorization.k8s.io"}],
-    });
-    cluster.apply_stdin("admin", &binding.to_string(), true).ok();
+    let mut objects = chart(&["Role", "RoleBinding"], namespace);
+    for object in &mut objects {
+        if let Some(subjects) = object.get_mut("subjects").and_then(Value::as_array_mut) {
+            subjects[0]["namespace"] = json!(HOME);
+        }
+    }
+    apply(cluster, &objects);
 }
 
 fn cluster() -> &'static Cluster {
@@ -92,7 +118,7 @@ pub struct Operator {
 
 impl Operator {
     pub fn start(cluster: &Cluster, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
-        Self::start_as(&cluster.kubeconfig("operator"), ditto, folder, more)
+        Self::start_as(&account(cluster), ditto, folder, more)
     }
 
     pub fn start_as(kubeconfig: &Path, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
@@ -169,7 +195,7 @@ impl Desk {
     }
 
     pub fn beside(ditto: &Ditto, resync: &str, more: &[&str]) -> Self {
-        Self::through(&cluster().kubeconfig("operator"), ditto, resync, more)
+        Self::through(&account(cluster()), ditto, resync, more)
     }
 
     /// With an operator that reaches the API server as this kubeconfig says.

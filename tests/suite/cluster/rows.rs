@@ -1,7 +1,7 @@
 //! Faults and attacks of the cluster's side, each by its row.
 use serde_json::{Value, json};
 
-use super::{Desk, NO_RESYNC, QUICK_RESYNC, SOON, USER, cluster, ditto};
+use super::{Desk, NO_RESYNC, QUICK_RESYNC, SOON, USER, account, cluster, ditto};
 use crate::support::ditto::Engine;
 use crate::support::gate::Gate;
 use crate::support::wait_for;
@@ -16,7 +16,7 @@ fn has_event(desk: &Desk, reason: &str, text: &str) -> bool {
 #[test]
 fn f3_a_crash_after_the_create_and_a_deletion_meanwhile_leave_no_orphan() {
     let gate = Gate::before(cluster().url());
-    let kubeconfig = cluster().kubeconfig_through("operator", &gate.url);
+    let kubeconfig = cluster().kubeconfig_through(&account(cluster()), &gate.url);
     let mut desk = Desk::through(&kubeconfig, ditto(), NO_RESYNC, &["--lease-duration", "2s"]);
     desk.apply(&desk.policy("sensors")).ok();
     desk.wait_ready("tp", "sensors");
@@ -35,7 +35,7 @@ fn f3_a_crash_after_the_create_and_a_deletion_meanwhile_leave_no_orphan() {
 #[test]
 fn f8_an_api_server_that_is_away_is_waited_for() {
     let gate = Gate::before(cluster().url());
-    let kubeconfig = cluster().kubeconfig_through("operator", &gate.url);
+    let kubeconfig = cluster().kubeconfig_through(&account(cluster()), &gate.url);
     let desk = Desk::through(&kubeconfig, ditto(), NO_RESYNC, &["--lease-duration", "2s"]);
     let mut twin = desk.sensor("pump");
     gate.refuse(|_| true, (503, vec![], "etcd is away"));
@@ -53,7 +53,7 @@ fn f8_an_api_server_that_is_away_is_waited_for() {
 #[test]
 fn f9_an_api_server_that_asks_for_patience_gets_it() {
     let gate = Gate::before(cluster().url());
-    let kubeconfig = cluster().kubeconfig_through("operator", &gate.url);
+    let kubeconfig = cluster().kubeconfig_through(&account(cluster()), &gate.url);
     let desk = Desk::through(&kubeconfig, ditto(), QUICK_RESYNC, &[]);
     let mut twin = desk.sensor("pump");
     let is_status = |line: &str| line.contains("/digitaltwins/pump/status");

@@ -1,7 +1,7 @@
 //! An operator whose view of the cluster is late.
 use serde_json::json;
 
-use super::{Desk, NO_RESYNC, SOON, USER, cluster, condition, ditto};
+use super::{Desk, NO_RESYNC, SOON, USER, account, cluster, condition, ditto};
 use crate::support::gate::Gate;
 use crate::support::wait_for;
 
@@ -12,7 +12,8 @@ fn is_watch_of_twins(line: &str) -> bool {
 #[test]
 fn f5_a_late_view_is_not_taken_for_a_restored_cluster() {
     let gate = Gate::before(cluster().url());
-    let desk = Desk::through(&cluster().kubeconfig_through("operator", &gate.url), ditto(), NO_RESYNC, &[]);
+    let desk =
+        Desk::through(&cluster().kubeconfig_through(&account(cluster()), &gate.url), ditto(), NO_RESYNC, &[]);
     let mut twin = desk.sensor("pump");
     let mark = desk.thing("pump").unwrap()["_metadata"]["twinops"].clone();
 

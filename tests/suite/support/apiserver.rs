@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -107,10 +107,10 @@ impl Cluster {
         &self.url
     }
 
-    /// The kubeconfig of `user`, through another server that stands before this one.
-    pub fn kubeconfig_through(&self, user: &str, server: &str) -> PathBuf {
-        let text = fs::read_to_string(self.kubeconfig(user)).expect("a kubeconfig");
-        let path = self.folder.join(format!("{user}-{}.kubeconfig", Uuid::new_v4()));
+    /// The same kubeconfig, through another server that stands before this one.
+    pub fn kubeconfig_through(&self, kubeconfig: &Path, server: &str) -> PathBuf {
+        let text = fs::read_to_string(kubeconfig).expect("a kubeconfig");
+        let path = self.folder.join(format!("through-{}.kubeconfig", Uuid::new_v4()));
         fs::write(&path, text.replace(&self.url, server)).expect("the folder is writable");
         path
     }
@@ -124,6 +124,28 @@ impl Cluster {
     pub fn apply_stdin(&self, user: &str, yaml: &str, server_side: bool) -> Output {
         let side = if server_side { "--server-side=true" } else { "--server-side=false" };
         kubectl(&self.folder, &self.kubeconfig(user), &["apply", side, "-f", "-"], yaml)
+    }
+
+    /// As [`Cluster::kubectl`], with an input.
+    pub fn kubectl_stdin(&self, user: &str, args: &[&str], stdin: &str) -> Output {
+        kubectl(&self.folder, &self.kubeconfig(user), args, stdin)
+    }
+
+    /// As [`Cluster::kubectl`], with a kubeconfig of the caller's.
+    pub fn kubectl_with(&self, kubeconfig: &Path, args: &[&str]) -> Output {
+        kubectl(&self.folder, kubeconfig, args, "")
+    }
+
+    /// A kubeconfig with a token of this account, as its pods have one.
+    pub fn kubeconfig_of_account(&self, namespace: &str, account: &str) -> PathBuf {
+        let token =
+            self.kubectl("admin", &["-n", namespace, "create", "token", account, "--duration=10h"]).ok();
+        let text = fs::read_to_string(self.kubeconfig("user")).expect("a kubeconfig");
+        let mut config: Value = serde_json::from_str(&text).expect("JSON");
+        config["users"][0]["user"]["token"] = json!(token.trim());
+        let path = self.folder.join(format!("{namespace}-{account}.kubeconfig"));
+        fs::write(&path, config.to_string()).expect("the folder is writable");
+        path
     }
 
     /// Creates a namespace that no other test uses, and tells its name.

@@ -3,6 +3,7 @@ pub mod apiserver;
 pub mod ditto;
 pub mod gate;
 pub mod gateway;
+pub mod generated;
 pub mod process;
 pub mod tools;
 

@@ -1,0 +1,43 @@
+{{- define "twinops.facade-mounts" -}}
+{{- if has .Values.facade.auth.mode (list "basic" "api-key") }}
+- {name: users, mountPath: /etc/twinops/users, readOnly: true}
+{{- end }}
+{{- if include "twinops.has-ditto" . }}
+- {name: ditto, mountPath: /etc/twinops/ditto, readOnly: true}
+{{- end }}
+{{- if .Values.facade.tls.enabled }}
+- {name: tls, mountPath: /etc/twinops/tls, readOnly: true}
+{{- end }}
+{{- include "twinops.ditto-mounts" (list . false) }}
+{{- end -}}
+
+{{- define "twinops.facade-volumes" -}}
+{{- $auth := .Values.facade.auth -}}
+{{- if eq $auth.mode "basic" }}
+- name: users
+  secret:
+    secretName: {{ include "twinops.facade-secret" . }}
+    defaultMode: 0440
+    items: [{key: users, path: users}]
+{{- else if eq $auth.mode "api-key" }}
+- name: users
+  secret:
+    secretName: {{ required "facade.auth.existingSecret is needed by mode: api-key" $auth.existingSecret }}
+    defaultMode: 0440
+    items: [{key: keys, path: keys}]
+{{- end }}
+{{- if include "twinops.has-ditto" . }}
+- name: ditto
+  secret:
+    secretName: {{ include "twinops.ditto-secret" . }}
+    defaultMode: 0440
+    items: [{key: status-password, path: status-password}]
+{{- end }}
+{{- if .Values.facade.tls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ required "facade.tls.secret is needed by facade.tls.enabled" .Values.facade.tls.secret }}
+    defaultMode: 0440
+{{- end }}
+{{- include "twinops.ditto-volumes" (list . false) }}
+{{- end -}}

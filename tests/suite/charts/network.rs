@@ -1,0 +1,277 @@
+//! Who may talk to whom, by the rules of `NetworkPolicy`. No network plugin that enforces them runs here, so
+//! the rendered policies are evaluated, and every flow there could be is compared with those that are needed.
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+use super::{RELEASE, pod_of, render};
+
+/// Somebody who may send or be sent to.
+#[derive(Clone, Debug)]
+enum Party {
+    Pod {
+        name: String,
+        labels: Map<String, Value>,
+        namespace: &'static str,
+    },
+    /// Outside of the cluster's pods.
+    Address {
+        name: &'static str,
+        ip: &'static str,
+    },
+}
+
+impl Party {
+    fn pod(name: &str, namespace: &'static str, labels: &Value) -> Self {
+        Self::Pod {
+            name: name.to_owned(),
+            labels: labels.as_object().cloned().unwrap_or_default(),
+            namespace,
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Pod { name, .. } => name,
+            Self::Address { name, .. } => name,
+        }
+    }
+}
+
+/// The labels Kubernetes itself puts on a namespace.
+fn namespace_labels(name: &str) -> Map<String, Value> {
+    json!({"kubernetes.io/metadata.name": name}).as_object().cloned().unwrap_or_default()
+}
+
+fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {
+    assert!(selector.get("matchExpressions").is_none(), "this evaluator knows matchLabels alone");
+    let wanted = selector["matchLabels"].as_object();
+    wanted.into_iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn holds(cidr: &str, ip: &str) -> bool {
+    let (base, bits) = cidr.split_once('/').expect("a CIDR");
+    let bits: u32 = bits.parse().expect("bits");
+    match (base.parse().expect("an address"), ip.parse().expect("an address")) {
+        (IpAddr::V4(base), IpAddr::V4(ip)) => {
+            u64::from(u32::from(base)) >> (32 - bits) == u64::from(u32::from(ip)) >> (32 - bits)
+        }
+        (IpAddr::V6(_), IpAddr::V6(_)) => bits == 0,
+        _ => false,
+    }
+}
+
+fn is_peer(peer: &Value, party: &Party) -> bool {
+    match party {
+        Party::Address { ip, .. } => peer["ipBlock"]["cidr"].as_str().is_some_and(|cidr| holds(cidr, ip)),
+        Party::Pod { labels, namespace, .. } => {
+            if peer.get("ipBlock").is_some() {
+                // Pods are never addressed by CIDR: their addresses come and go.
+                return false;
+            }
+            let inside = match peer.get("namespaceSelector") {
+                Some(selector) => selects(selector, &namespace_labels(namespace)),
+                None => *namespace == RELEASE,
+            };
+            inside && peer.get("podSelector").is_none_or(|selector| selects(selector, labels))
+        }
+    }
+}
+
+/// Whether one side of the connection lets it through. `side` is `ingress` or `egress`.
+fn passes(policies: &[Value], side: &str, own: &Party, other: &Party, port: u16) -> bool {
+    let Party::Pod { labels, namespace, .. } = own else { return true };
+    let (kind, peers) = if side == "ingress" { ("Ingress", "from") } else { ("Egress", "to") };
+    let mine: Vec<_> = policies
+        .iter()
+        .filter(|policy| *namespace == RELEASE && selects(&policy["spec"]["podSelector"], labels))
+        .filter(|policy| {
+            policy["spec"]["policyTypes"].as_array().is_some_and(|types| types.contains(&json!(kind)))
+        })
+        .collect();
+    if mine.is_empty() {
+        return true;
+    }
+    let rules = mine.iter().flat_map(|policy| policy["spec"][side].as_array().into_iter().flatten());
+    rules.into_iter().any(|rule| {
+        let peer = rule[peers].as_array().is_none_or(|list| list.iter().any(|peer| is_peer(peer, other)));
+        let ports = rule["ports"].as_array();
+        peer && ports.is_none_or(|list| list.iter().any(|one| one["port"] == json!(port)))
+    })
+}
+
+fn may(policies: &[Value], from: &Party, to: &Party, port: u16) -> bool {
+    passes(policies, "egress", from, to, port) && passes(policies, "ingress", to, from, port)
+}
+
+/// The pods a chart renders, by component, and those who are not of it.
+fn parties(objects: &[Value]) -> Vec<Party> {
+    let pods = objects.iter().filter_map(|object| {
+        let pod = pod_of(object)?;
+        let labels = &pod["metadata"]["labels"];
+        Some(Party::pod(labels["app.kubernetes.io/component"].as_str()?, RELEASE, labels))
+    });
+    let mut all: Vec<_> = pods.collect();
+    all.push(Party::pod("neighbour", RELEASE, &json!({"app": "another"})));
+    all.push(Party::pod("stranger", "elsewhere", &json!({"app.kubernetes.io/component": "operator"})));
+    all.push(Party::pod("prometheus", "monitoring", &json!({"app": "prometheus"})));
+    all.push(Party::pod("dns", "kube-system", &json!({"k8s-app": "kube-dns"})));
+    all.push(Party::Address { name: "kubernetes", ip: "10.96.0.1" });
+    all.push(Party::Address { name: "world", ip: "203.0.113.7" });
+    all
+}
+
+const PORTS: [u16; 15] =
+    [22, 53, 80, 443, 1883, 2551, 6443, 7626, 8000, 8080, 8883, 9090, 9095, 27017, 65000];
+const OUTSIDE: [&str; 5] = ["neighbour", "stranger", "prometheus", "dns", "kubernetes"];
+
+/// Every flow that the policies let through and that touches a pod of ours, `from>to:port`.
+fn open(values: &[&str]) -> BTreeSet<String> {
+    let objects = render(values, &[]);
+    let policies: Vec<_> =
+        objects.iter().filter(|object| object["kind"] == "NetworkPolicy").cloned().collect();
+    let parties = parties(&objects);
+    let is_ours = |party: &Party| !OUTSIDE.contains(&party.name()) && party.name() != "world";
+    let mut found = BTreeSet::new();
+    for from in &parties {
+        for to in parties.iter().filter(|to| is_ours(from) || is_ours(to)) {
+            for port in PORTS {
+                if may(&policies, from, to, port) {
+                    found.insert(format!("{}>{}:{port}", from.name(), to.name()));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// `a,b>c,d:1,2` is each of the first with each of the second and each of the third.
+fn flows(lines: &[&str]) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for line in lines {
+        let (from, rest) = line.split_once('>').expect("an arrow");
+        let (to, ports) = rest.split_once(':').expect("a port");
+        for from in from.split(',') {
+            for to in to.split(',') {
+                all.extend(ports.split(',').map(|port| format!("{from}>{to}:{port}")));
+            }
+        }
+    }
+    all
+}
+
+#[track_caller]
+fn assert_open(values: &[&str], needed: &[&str]) {
+    let (open, needed) = (open(values), flows(needed));
+    let missing: Vec<_> = needed.difference(&open).collect();
+    let forbidden: Vec<_> = open.difference(&needed).collect();
+    assert!(
+        missing.is_empty() && forbidden.is_empty(),
+        "closed but needed: {missing:?}\nopen but not needed: {forbidden:?}"
+    );
+}
+
+const EVERYBODY: &str = "neighbour,stranger,prometheus,dns,kubernetes,world";
+
+#[test]
+fn with_ditto_exactly_the_needed_flows_are_open() {
+    let clients = format!("{EVERYBODY}>facade:8000");
+    let devices = format!("{EVERYBODY}>mosquitto:1883");
+    assert_open(
+        &["bridge.enabled=true", "networkPolicies.apiServer.cidrs={10.96.0.1/32}"],
+        &[
+            &clients,
+            &devices,
+            "operator,facade,bridge>gateway:8080",
+            "facade,bridge>mosquitto:1883",
+            "policies,things,things-search,connectivity,gateway>policies,things,things-search,connectivity,gateway:2551,7626",
+            "policies,things,things-search,connectivity,mongodb>mongodb:27017",
+            "operator,facade,bridge,policies,things,things-search,connectivity,gateway,mongodb,test>dns:53",
+            "operator,policies,things,things-search,connectivity,gateway>kubernetes:443,6443",
+            "test>facade:8000",
+        ],
+    );
+}
+
+#[test]
+fn with_the_engine_exactly_the_needed_flows_are_open() {
+    let clients = format!("{EVERYBODY}>facade:8000");
+    let devices = format!("{EVERYBODY}>mosquitto:8883");
+    assert_open(
+        &[
+            "backend=engine",
+            "bridge.enabled=true",
+            "mosquitto.tls.enabled=true",
+            "mosquitto.tls.secret=broker-tls",
+            "networkPolicies.apiServer.cidrs={10.96.0.1/32}",
+        ],
+        &[
+            &clients,
+            &devices,
+            "operator,facade,bridge>engine:8080",
+            "facade,bridge>mosquitto:8883",
+            "operator,facade,bridge,test>dns:53",
+            "operator>kubernetes:443,6443",
+            "test>facade:8000",
+        ],
+    );
+}
+
+#[test]
+fn what_is_let_in_is_let_in_by_name() {
+    let peer = |key: &str, namespace: &str| {
+        format!(
+            "networkPolicies.{key}[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={namespace}"
+        )
+    };
+    let values = [
+        peer("facadeFrom", "elsewhere"),
+        peer("brokerFrom", "elsewhere"),
+        peer("metricsFrom", "monitoring"),
+        peer("gatewayFrom", "elsewhere"),
+        "backend=engine".to_owned(),
+        "bridge.enabled=true".to_owned(),
+        "networkPolicies.apiServer.cidrs={10.96.0.1/32}".to_owned(),
+    ];
+    let values: Vec<_> = values.iter().map(String::as_str).collect();
+    assert_open(
+        &values,
+        &[
+            "stranger>facade:8000",
+            "stranger>mosquitto:1883",
+            "stranger>engine:8080",
+            "prometheus>operator,facade,bridge:9090",
+            "operator,facade,bridge>engine:8080",
+            "facade,bridge>mosquitto:1883",
+            "operator,facade,bridge,test>dns:53",
+            "operator>kubernetes:443,6443",
+            "test>facade:8000",
+        ],
+    );
+}
+
+/// The evaluator itself: what is not said is not allowed, and whoever no policy selects is free.
+#[test]
+fn the_evaluator_follows_the_rules() {
+    let policy = json!({"spec": {
+        "podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"c": "d"}}}], "ports": [{"port": 80}]}],
+    }});
+    let pod = |name: &str, namespace, labels: Value| Party::pod(name, namespace, &labels);
+    let server = pod("server", RELEASE, json!({"a": "b"}));
+    let rows = [
+        (pod("friend", RELEASE, json!({"c": "d"})), 80, true),
+        (pod("friend", RELEASE, json!({"c": "d"})), 81, false),
+        (pod("other", RELEASE, json!({"c": "e"})), 80, false),
+        (pod("namesake elsewhere", "elsewhere", json!({"c": "d"})), 80, false),
+        (Party::Address { name: "world", ip: "203.0.113.7" }, 80, false),
+    ];
+    for (from, port, expected) in rows {
+        let policies = [policy.clone()];
+        assert_eq!(may(&policies, &from, &server, port), expected, "{from:?}");
+        assert!(may(&policies, &server, &from, port), "nothing holds its egress");
+        assert!(may(&[], &from, &server, port), "no policy, no limit");
+    }
+    assert!(holds("10.0.0.0/8", "10.1.2.3") && !holds("10.96.0.1/32", "10.96.0.2"));
+}

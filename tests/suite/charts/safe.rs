@@ -1,0 +1,194 @@
+//! Safe by default: what the chart asks for, and what it refuses to.
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{NAME, VARIANTS, pod_of, render, template, title};
+use crate::support::generated;
+
+/// Every container of a pod, those that run first among them.
+fn containers(pod: &Value) -> Vec<&Value> {
+    let lists = [&pod["spec"]["initContainers"], &pod["spec"]["containers"]];
+    lists.into_iter().filter_map(Value::as_array).flatten().collect()
+}
+
+#[test]
+fn s51_defaults_are_safe() {
+    let mut images = BTreeMap::new();
+    for (variant, values) in VARIANTS {
+        let objects = render(values, &[]);
+        let text = template(values, &[]);
+        for word in
+            ["foobar", "bitnami", ":latest", "privileged: true", "hostPath:", "hostNetwork", "hostPID"]
+        {
+            assert!(!text.contains(word), "{variant}: {word}");
+        }
+        for object in &objects {
+            let Some(pod) = pod_of(object) else { continue };
+            let what = format!("{variant} {}", title(object));
+            let security = &pod["spec"]["securityContext"];
+            assert_eq!(security["runAsNonRoot"], true, "{what}");
+            assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault", "{what}");
+            for container in containers(&pod) {
+                let own = &container["securityContext"];
+                assert_eq!(own["readOnlyRootFilesystem"], true, "{what}");
+                assert_eq!(own["allowPrivilegeEscalation"], false, "{what}");
+                assert_eq!(own["capabilities"]["drop"], json!(["ALL"]), "{what}");
+                assert!(container["resources"]["limits"]["memory"].is_string(), "{what}");
+                assert!(container["resources"]["requests"]["cpu"].is_string(), "{what}");
+                let image = container["image"].as_str().unwrap();
+                let tag = image.rsplit_once(':').map(|(_, tag)| tag).unwrap_or_default();
+                assert!(tag.split('.').count() == 3, "{what}: {image} has no exact tag");
+                images.insert(image.rsplit(['/', ':']).nth(1).unwrap().to_owned(), image.to_owned());
+            }
+        }
+        let broker = objects.iter().find(|one| one["data"]["mosquitto.conf"].is_string());
+        if let Some(configuration) = broker {
+            let text = configuration["data"]["mosquitto.conf"].as_str().unwrap();
+            for line in [
+                "allow_anonymous false",
+                "password_file /",
+                "acl_file /",
+                "max_inflight_messages 8192",
+                "max_queued_messages 100000",
+            ] {
+                assert!(text.contains(line), "{variant}: {line}");
+            }
+            assert_eq!(text.matches("\nlistener ").count(), 1, "{variant}: one way in");
+        }
+    }
+    assert_eq!(images["mongo"], "docker.io/library/mongo:7.0.28");
+    assert_eq!(images["ditto-gateway"], "docker.io/eclipse/ditto-gateway:3.8.12");
+    assert_eq!(images.len(), 9, "{images:?}");
+    // MongoDB asks for a password, and for the key of its set.
+    let text = template(&[], &[]);
+    assert!(text.contains("--keyFile=/run/key/keyfile") && text.contains("MONGO_INITDB_ROOT_PASSWORD_FILE"));
+    assert!(text.matches("kind: NetworkPolicy").count() >= 10);
+}
+
+#[test]
+fn a_digest_counts_instead_of_a_tag() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let (ours, broker) = (format!("image.digest={digest}"), format!("mosquitto.image.digest={digest}"));
+    let text = template(&[&ours, &broker, "image.repository=registry.example/twinops"], &[]);
+    assert!(text.contains(&format!("\"registry.example/twinops@{digest}\"")));
+    assert!(text.contains(&format!("\"docker.io/library/eclipse-mosquitto@{digest}\"")));
+    assert!(!text.contains("eclipse-mosquitto:"));
+}
+
+/// What each account may do, and whose pods have its token, as one document a reviewer reads.
+fn rights(values: &[&str]) -> Value {
+    let objects = render(values, &[]);
+    let of = |kinds: &[&str]| {
+        let chosen = objects.iter().filter(|one| kinds.contains(&one["kind"].as_str().unwrap_or_default()));
+        chosen.map(|one| (title(one), one.clone())).collect::<BTreeMap<_, _>>()
+    };
+    let rules: BTreeMap<_, _> =
+        of(&["Role", "ClusterRole"]).into_iter().map(|(name, one)| (name, one["rules"].clone())).collect();
+    let bindings: BTreeMap<_, _> = of(&["RoleBinding", "ClusterRoleBinding"])
+        .into_iter()
+        .map(|(name, one)| {
+            let subjects = one["subjects"].as_array().unwrap().iter().map(|subject| &subject["name"]);
+            (name, json!({"role": one["roleRef"]["name"], "accounts": subjects.collect::<Vec<_>>()}))
+        })
+        .collect();
+    let tokens: BTreeMap<_, _> = objects
+        .iter()
+        .filter_map(|object| Some((title(object), pod_of(object)?)))
+        .map(|(name, pod)| {
+            let mounts = pod["spec"]["automountServiceAccountToken"].as_bool().expect("said for every pod");
+            let account = if mounts { pod["spec"]["serviceAccountName"].clone() } else { json!(null) };
+            (name, account)
+        })
+        .collect();
+    json!({"rules": rules, "bindings": bindings, "tokens": tokens})
+}
+
+#[test]
+fn s44_rights_are_those_of_the_golden_file() {
+    let rights = json!({
+        "ditto": rights(&["bridge.enabled=true", "ditto.ui.enabled=true"]),
+        "engine": rights(&["backend=engine", "bridge.enabled=true"]),
+    });
+    let text = serde_json::to_string_pretty(&rights).unwrap() + "\n";
+    generated::compare("tests/data/charts/rights.json", &text);
+    // And whatever the file says: never these.
+    for word in
+        ["\"*\"", "escalate", "bind\"", "impersonate", "pods/exec", "\"deletecollection\"", "\"delete\""]
+    {
+        assert!(!text.contains(word), "{word}");
+    }
+    for set in ["ditto", "engine"] {
+        for (name, rules) in rights[set]["rules"].as_object().unwrap() {
+            for rule in
+                rules.as_array().unwrap().iter().filter(|rule| rule["resources"] == json!(["secrets"]))
+            {
+                assert!(name.starts_with("Role/"), "{name}: secrets of other namespaces");
+                let verbs = rule["verbs"].as_array().unwrap();
+                let named = rule["resourceNames"].is_array() || *verbs == [json!("create")];
+                assert!(named && !verbs.contains(&json!("list")), "{name}: {rule}");
+            }
+        }
+        for part in ["facade", "bridge"] {
+            let kind = if part == "facade" { "Deployment" } else { "StatefulSet" };
+            assert_eq!(rights[set]["tokens"][format!("{kind}/{NAME}-{part}")], json!(null), "{part}");
+        }
+    }
+}
+
+/// Every probe says what it proves: the process, the work, and the start are three questions.
+#[test]
+fn every_server_is_probed_for_start_life_and_readiness() {
+    for object in render(&["bridge.enabled=true"], &[]).iter().chain(&render(&["backend=engine"], &[])) {
+        let Some(pod) = pod_of(object).filter(|_| object["kind"] != "Pod") else { continue };
+        let container = &pod["spec"]["containers"][0];
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            assert!(container[probe].is_object(), "{}: {probe}", title(object));
+        }
+    }
+}
+
+#[test]
+fn contact_points_follow_from_the_services_that_run() {
+    let contacts = |values: &[&str]| {
+        let text = template(values, &[]);
+        let mut found: Vec<_> = text
+            .split("name: CLUSTER_BS_REQUIRED_CONTACTS\n")
+            .skip(1)
+            .map(|rest| {
+                rest.trim_start().trim_start_matches("value: ").split('\n').next().unwrap().to_owned()
+            })
+            .collect();
+        let services = found.len();
+        found.dedup();
+        assert_eq!(found.len(), 1, "all members agree");
+        (services, found.remove(0))
+    };
+    assert_eq!(contacts(&[]), (5, "\"5\"".to_owned()));
+    assert_eq!(contacts(&["ditto.services.connectivity.enabled=false"]), (4, "\"4\"".to_owned()));
+    assert_eq!(contacts(&["ditto.services.things.replicas=3"]), (5, "\"5\"".to_owned()));
+}
+
+/// The operator's label on its subject, the bridge's, and the facade's idea of both are one.
+#[test]
+fn subjects_agree() {
+    let values = ["bridge.enabled=true", "operator.subject=pre:one", "bridge.subject=pre:two"];
+    let objects = render(&values, &[]);
+    let pod = |part: &str| {
+        let object = objects
+            .iter()
+            .find(|one| pod_of(one).is_some() && title(one).ends_with(&format!("{NAME}-{part}")));
+        pod_of(object.expect(part)).unwrap()["spec"]["containers"][0].clone()
+    };
+    let argument = |part: &str, text: &str| pod(part)["args"].as_array().unwrap().contains(&json!(text));
+    let login = |part: &str| {
+        let container = pod(part);
+        let env = container["env"].as_array().unwrap().iter();
+        env.clone().find(|one| one["name"] == "DITTO_PRE_AUTHENTICATED").map(|one| one["value"].clone())
+    };
+    assert!(
+        argument("operator", "--bridge-subject=pre:two") && argument("facade", "--operator-subject=pre:one")
+    );
+    assert_eq!((login("operator"), login("bridge")), (Some(json!("pre:one")), Some(json!("pre:two"))));
+    assert_eq!(login("facade"), None, "its callers are themselves");
+}
