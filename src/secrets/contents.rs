@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::password::{RandomError, keyfile, mosquitto_hash, password};
+use super::password::{RandomError, argon2_hash, keyfile, mosquitto_hash, password};
 use super::wanted::{Device, Kind};
 
 /// The users that come with an installation.
@@ -42,8 +42,9 @@ type Values = BTreeMap<String, String>;
 pub fn of(kind: &Kind) -> Result<Values, RandomError> {
     let mut values = Values::new();
     match kind {
-        Kind::FacadeUsers => user(&mut values, FACADE_USER)?,
-        Kind::EngineUsers => user(&mut values, ENGINE_USER)?,
+        Kind::FacadeUsers => user(&mut values, FACADE_USER, argon2_hash)?,
+        // The engine compares passwords as they stand.
+        Kind::EngineUsers => user(&mut values, ENGINE_USER, |secret| Ok(secret.expose_secret().to_owned()))?,
         Kind::Mosquitto(devices) => mosquitto(&mut values, devices)?,
         Kind::Ditto => {
             put(&mut values, "devops-password", password()?.expose_secret());
@@ -59,11 +60,15 @@ fn put(values: &mut Values, key: &str, value: &str) {
 }
 
 /// One user, as a file of lines and as whoever installs it reads it.
-fn user(values: &mut Values, name: &str) -> Result<(), RandomError> {
+fn user(
+    values: &mut Values,
+    name: &str,
+    kept: fn(&SecretString) -> Result<String, RandomError>,
+) -> Result<(), RandomError> {
     let secret = password()?;
     put(values, "username", name);
     put(values, "password", secret.expose_secret());
-    put(values, "users", &format!("{name}:{}\n", secret.expose_secret()));
+    put(values, "users", &format!("{name}:{}\n", kept(&secret)?));
     Ok(())
 }
 

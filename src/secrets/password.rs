@@ -1,6 +1,8 @@
 //! Passwords nobody has to remember, and the forms in which servers keep them.
 use std::num::NonZeroU32;
 
+use argon2::password_hash::{PasswordHasher, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::pbkdf2::{self, PBKDF2_HMAC_SHA512};
@@ -16,6 +18,10 @@ const KEYFILE_BYTES: usize = 567;
 const MOSQUITTO_ROUNDS: NonZeroU32 = NonZeroU32::new(101).expect("not zero");
 const MOSQUITTO_SALT_BYTES: usize = 12;
 const MOSQUITTO_HASH_BYTES: usize = 64;
+
+/// Cheap on purpose, for the same reason.
+const ARGON2_MEMORY_KIB: u32 = 1_024;
+const ARGON2_SALT_BYTES: usize = 16;
 
 /// The system gives no random bytes.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +54,29 @@ pub fn mosquitto_hash(password: &SecretString) -> Result<String, RandomError> {
     Ok(format!("$7${MOSQUITTO_ROUNDS}${}${}", STANDARD.encode(salt), STANDARD.encode(hash)))
 }
 
+/// The password as the facade's file of users has it: argon2 in PHC form.
+pub fn argon2_hash(password: &SecretString) -> Result<String, RandomError> {
+    let salt = SaltString::encode_b64(&random::<ARGON2_SALT_BYTES>()?).expect("16 bytes are a salt");
+    let params = Params::new(ARGON2_MEMORY_KIB, 1, 1, None).expect("these are allowed");
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = argon2.hash_password(password.expose_secret().as_bytes(), &salt);
+    Ok(hash.expect("a short password and a good salt").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_facade_takes_the_hash() {
+        use argon2::password_hash::{PasswordHash, PasswordVerifier};
+        let password = password().unwrap();
+        let hash = argon2_hash(&password).unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=1024,t=1,p=1$"), "{hash}");
+        let parsed = PasswordHash::new(&hash).unwrap();
+        let verify = |text: &str| Argon2::default().verify_password(text.as_bytes(), &parsed);
+        assert!(verify(password.expose_secret()).is_ok() && verify("another").is_err());
+    }
 
     #[test]
     fn passwords_are_long_plain_and_never_the_same() {

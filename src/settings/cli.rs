@@ -75,6 +75,8 @@ impl Command {
             Self::Operator(_) => "operator",
             Self::Engine(_) => "engine",
             Self::Facade(_) => "facade",
+            Self::Health(_) => "health",
+            Self::Secrets(_) => "secrets",
             Self::Crds(_) => "crds",
             Self::Openapi { .. } => "openapi",
             Self::Settings => "settings",

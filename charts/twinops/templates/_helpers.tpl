@@ -175,14 +175,14 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
 - name: ditto-ca
   secret:
     secretName: {{ . }}
-    defaultMode: 0440
+    defaultMode: 288 # 0440: YAML 1.1 and 1.2 read that differently
     items: [{key: ca.crt, path: ca.crt}]
 {{- end }}
 {{- if and (index . 1) (ne $root.Values.externalDitto.login.mode "pre-authenticated") }}
 - name: ditto-login
   secret:
     secretName: {{ required "externalDitto.login.secret is needed by this mode" $root.Values.externalDitto.login.secret }}
-    defaultMode: 0440
+    defaultMode: 288 # 0440: YAML 1.1 and 1.2 read that differently
 {{- end }}
 {{- end }}
 {{- end -}}

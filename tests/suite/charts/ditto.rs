@@ -23,7 +23,11 @@ fn read_by(service: &str) -> BTreeSet<String> {
 fn every_variable_is_one_that_ditto_reads() {
     let variants = [
         vec!["bridge.enabled=true"],
-        vec!["mongodb.mode=external", "mongodb.external.secret=uris", "mongodb.external.trustStoreSecret=trust"],
+        vec![
+            "mongodb.mode=external",
+            "mongodb.external.secret=uris",
+            "mongodb.external.trustStoreSecret=trust",
+        ],
     ];
     let mut seen = 0;
     for object in variants.iter().flat_map(|values| render(values, &[])) {
@@ -40,7 +44,10 @@ fn every_variable_is_one_that_ditto_reads() {
         }
     }
     assert!(seen > 100, "{seen}");
-    assert!(!read_by("gateway").contains("POD_LABEL_SELECTOR") && !read_by("gateway").contains("MONGO_DB_CA_FILE"));
+    assert!(
+        !read_by("gateway").contains("POD_LABEL_SELECTOR")
+            && !read_by("gateway").contains("MONGO_DB_CA_FILE")
+    );
 }
 
 /// Without a selector of its own Ditto asks for `actorSystemName=<service name>`. Source: ditto-pekko-config.conf.
@@ -59,7 +66,8 @@ fn members_are_found_by_the_label_ditto_asks_for() {
         let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
         assert!(ports.contains(&json!({"name": "management", "containerPort": 7626})));
         assert!(ports.contains(&json!({"name": "remoting", "containerPort": 2551})));
-        let java = env.iter().find(|one| one["name"] == "JAVA_TOOL_OPTIONS").unwrap()["value"].as_str().unwrap();
+        let java =
+            env.iter().find(|one| one["name"] == "JAVA_TOOL_OPTIONS").unwrap()["value"].as_str().unwrap();
         assert!(java.contains("contact-point-discovery.port-name=management"), "{java}");
         assert!(!java.contains('\n') && java.split(' ').all(|option| option.starts_with('-')), "{java}");
     }

@@ -6,6 +6,7 @@ mod ditto;
 mod image;
 mod lifecycle;
 mod network;
+mod rows;
 mod safe;
 mod secrets;
 mod shape;

@@ -92,6 +92,16 @@ fn no_secret_is_rendered_and_no_hook_stands_in_the_way_of_an_install() {
     }
 }
 
+/// Helm writes 1000.0 as 1000.
+fn as_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => *value = json!(number.as_f64()),
+        Value::Array(items) => items.iter_mut().for_each(as_numbers),
+        Value::Object(members) => members.values_mut().for_each(as_numbers),
+        _ => {}
+    }
+}
+
 #[test]
 fn definitions_stand_in_the_chart_as_they_are_generated() {
     for file in ["digitaltwins.yaml", "twinpolicies.yaml"] {
@@ -104,7 +114,13 @@ fn definitions_stand_in_the_chart_as_they_are_generated() {
     assert_eq!(shipped.len(), 2);
     for mut definition in shipped {
         definition["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
-        assert!(templated.contains(&definition), "{}", title(&definition));
+        as_numbers(&mut definition);
+        let same = templated.iter().any(|object| {
+            let mut object = object.clone();
+            as_numbers(&mut object);
+            object == definition
+        });
+        assert!(same, "{}", title(&definition));
     }
     assert!(render(&[], &[]).iter().all(|object| object["kind"] != "CustomResourceDefinition"));
 }

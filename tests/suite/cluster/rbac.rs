@@ -121,8 +121,12 @@ fn s44_one_right_fewer_is_noticed_and_named() {
         }
         let name = format!("pump-{number}");
         let operator = poorer(&desk, resource, verb);
-        desk.apply(&desk.policy("sensors")).ok();
-        desk.apply(&desk.twin(&name)).ok();
+        // Both are new: what an operator before this one did is not to be done again.
+        let policy = format!("sensors-{number}");
+        desk.apply(&desk.policy(&policy)).ok();
+        let mut twin = desk.twin(&name);
+        twin["spec"]["policyRef"]["name"] = json!(policy);
+        desk.apply(&twin).ok();
         let what = format!("no {verb} on {resource} to be noticed");
         wait_for(&format!("{what}; the log:\n{}", operator.child.log()), NOTICED, || {
             let log = operator.child.log();
@@ -135,6 +139,7 @@ fn s44_one_right_fewer_is_noticed_and_named() {
     // With all of them nothing is missing.
     desk.operator = desk.another(&["--resync", NO_RESYNC]);
     desk.operator.wait_ready();
+    desk.apply(&desk.policy("sensors")).ok();
     desk.apply(&desk.twin("whole")).ok();
     let found = desk.wait_ready("dt", "whole");
     assert_eq!(condition(&found, "Ready")["status"], "True");

@@ -1,0 +1,293 @@
+//! Faults and attacks of an installation, each by its row.
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cluster::{Desk, NO_RESYNC, Operator, SOON, account};
+use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, last_after, twinops};
+use crate::support::process::{Child, run};
+use crate::support::wait_for;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// What the operator of the chart may use at most.
+const OPERATOR_KIB_MAX: u64 = 256 * 1_024;
+
+/// Every process at its most talkative, with passwords that would be found again.
+#[test]
+fn s45_no_secret_is_seen_anywhere() {
+    const CANARY: &str = "canary-7f3e9a";
+    const WRONG: &str = "canary-wrong-11c";
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    fs::write(&users, format!("ada:{CANARY}\n")).unwrap();
+    let start = |name: &str, args: &[&str], label: &str| {
+        let mut command = twinops();
+        command.args(args).args(["--log-level", "trace"]);
+        let child = Child::start(name, &command, folder.path()).expect("it starts");
+        let address = wait_for(name, STARTS_WITHIN, || last_after(&child.log(), label));
+        (child, address)
+    };
+    let users = users.display().to_string();
+    let engine = [
+        "engine",
+        "--ephemeral",
+        "--listen",
+        "127.0.0.1:0",
+        "--pre-authenticated",
+        "--basic-auth-file",
+        &users,
+    ];
+    let (engine, ditto) = start("engine", &engine, "engine listening on ");
+    let facade = [
+        "facade",
+        "--listen",
+        "127.0.0.1:0",
+        "--management-listen",
+        "127.0.0.1:0",
+        "--auth",
+        "basic",
+        "--users-file",
+        &users,
+        "--ditto-url",
+        &ditto,
+    ];
+    let (facade, api) = start("facade", &facade, "facade listening on ");
+    for password in [CANARY, WRONG] {
+        let mut apply = twinops();
+        apply.args(["apply", "--log-level", "trace", "--ditto-url", &ditto, "--ditto-username", "ada"]);
+        apply.arg(format!("{ROOT}/manifests/samples")).env("DITTO_PASSWORD", password);
+        let said = run(apply, "");
+        assert!(!format!("{}{}", said.stdout, said.stderr).contains("canary"), "apply");
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-u", &format!("ada:{password}"), &format!("{api}/things/")]);
+        let said = run(curl, "");
+        assert!(said.success && !said.stdout.contains("canary"), "{}", said.stdout);
+    }
+    assert!(facade.log().contains("/things/"), "it tells of every request:\n{}", facade.log());
+    for child in [&engine, &facade] {
+        let log = child.log();
+        assert!(!log.is_empty() && !log.contains("canary"), "{log}");
+        // Nor as basic authentication carries it.
+        assert!(!log.contains("YWRhOmNhbmFye"), "{log}");
+    }
+}
+
+/// Packages with their licences, as cargo knows them.
+fn packages() -> Vec<Value> {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(["metadata", "--format-version=1", "--locked", "--offline"]).current_dir(ROOT);
+    let metadata: Value = serde_json::from_str(&run(command, "").ok()).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+#[test]
+fn s52_dependencies_come_from_one_place_with_licences_that_are_allowed() {
+    let deny = fs::read_to_string(format!("{ROOT}/deny.toml")).unwrap();
+    let allowed: Vec<_> = deny
+        .split("allow = [")
+        .nth(1)
+        .unwrap()
+        .split(']')
+        .next()
+        .unwrap()
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .collect();
+    let banned: Vec<_> = deny
+        .split("deny = [")
+        .nth(1)
+        .unwrap()
+        .split(']')
+        .next()
+        .unwrap()
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .collect();
+    assert!(allowed.contains(&"MIT") && banned.contains(&"openssl-sys"));
+    let packages = packages();
+    assert!(packages.len() > 200);
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        if name == "twinops" {
+            continue;
+        }
+        let source = package["source"].as_str().unwrap_or_default();
+        assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{name}");
+        assert!(!banned.contains(&name), "{name}");
+        let licence = package["license"].as_str().unwrap_or_else(|| panic!("{name} has no licence"));
+        let licence = licence.replace(['(', ')'], "").replace('/', " OR ");
+        // One of the choices, with all of its parts.
+        let fits = licence
+            .split(" OR ")
+            .any(|choice| choice.split(" AND ").all(|part| allowed.contains(&part.trim())));
+        assert!(fits, "{name}: {licence}");
+    }
+}
+
+/// Keys of tests are for loopback, and lie in one folder.
+#[test]
+fn s52_no_key_stands_in_the_repository() {
+    let mut command = Command::new("git");
+    command.args(["-C", ROOT, "ls-files", "-z"]);
+    let files = run(command, "").ok();
+    let signs = [
+        ["BEGIN ", "PRIVATE KEY"],
+        ["BEGIN RSA", " PRIVATE KEY"],
+        ["BEGIN EC", " PRIVATE KEY"],
+        ["AKIA", "IOSFODNN"],
+        ["ghp", "_"],
+    ];
+    let mut seen = 0;
+    for file in files.split('\0').filter(|file| !file.is_empty() && !file.starts_with("tests/data/tls/")) {
+        let Ok(text) = fs::read_to_string(Path::new(ROOT).join(file)) else { continue };
+        for sign in signs {
+            assert!(!text.contains(&sign.concat()), "{file} holds {}", sign.concat());
+        }
+        seen += 1;
+    }
+    assert!(seen > 200, "only {seen} files were looked at");
+}
+
+#[test]
+fn f51_a_name_that_does_not_resolve_is_told() {
+    let desk = Desk::new(NO_RESYNC);
+    let nowhere = Ditto { url: "http://nowhere.invalid:8080".to_owned() };
+    let namespace = desk.cluster.namespace();
+    let args = ["--watch-namespace", &namespace, "--lease-namespace", &namespace];
+    let operator = Operator::start_as(&account(desk.cluster), &nowhere, desk.folder.path(), &args);
+    wait_for("the name in readiness", SOON, || {
+        let (status, text) = operator.get("/readyz");
+        (status == 503 && text.contains("ditto: ") && text.contains("nowhere.invalid")).then_some(())
+    });
+    assert_eq!(operator.get("/livez").0, 200, "a restart would help nobody");
+}
+
+#[test]
+fn f51_ipv6_alone_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = twinops();
+    command.args(["engine", "--ephemeral", "--pre-authenticated", "--listen", "[::1]:0"]);
+    let child = Child::start("engine-v6", &command, folder.path()).expect("it starts");
+    let url = wait_for("the engine", STARTS_WITHIN, || last_after(&child.log(), "engine listening on "));
+    assert!(url.starts_with("http://[::1]:"), "{url}");
+    let mut health = twinops();
+    health.args(["health", &format!("{url}/health")]);
+    assert!(run(health, "").ok().starts_with("200 OK"));
+    let text = super::template(&["listenAddress=[::]", "bridge.enabled=true"], &[]);
+    assert!(
+        text.contains("--listen=[::]:8000")
+            && text.contains("preferIPv4Stack=false")
+            && text.contains("- --ipv6")
+    );
+    assert!(!text.contains("0.0.0.0:"));
+}
+
+/// A certificate whose time is over, made by openssl.
+fn expired(folder: &Path) -> (String, String) {
+    let path = |name: &str| folder.join(name).display().to_string();
+    fs::write(folder.join("index"), "").unwrap();
+    let configuration = format!(
+        "[ca]\ndefault_ca=own\n[own]\ndatabase={}\nnew_certs_dir={}\nrand_serial=yes\ndefault_md=sha256\npolicy=any\nx509_extensions=leaf\n[any]\ncommonName=supplied\n[leaf]\nbasicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:localhost\n",
+        path("index"),
+        folder.display()
+    );
+    fs::write(folder.join("ca.cnf"), configuration).unwrap();
+    let openssl = |args: &[&str]| {
+        let mut command = Command::new("openssl");
+        command.args(args);
+        run(command, "").ok();
+    };
+    let (key, request, certificate) = (path("key.pem"), path("request.pem"), path("certificate.pem"));
+    let new = [
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+    ];
+    openssl(&[&new[..], &["-keyout", &key, "-out", &request]].concat());
+    let dates = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"];
+    let sign = [
+        "ca",
+        "-batch",
+        "-selfsign",
+        "-notext",
+        "-config",
+        &path("ca.cnf"),
+        "-keyfile",
+        &key,
+        "-in",
+        &request,
+        "-out",
+        &certificate,
+    ];
+    openssl(&[&sign[..], &dates].concat());
+    (certificate, key)
+}
+
+#[test]
+fn f51_a_certificate_whose_time_is_over_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::start(folder.path(), None);
+    let (certificate, key) = expired(folder.path());
+    let mut command = twinops();
+    command.args([
+        "facade",
+        "--listen",
+        "127.0.0.1:0",
+        "--management-listen",
+        "127.0.0.1:0",
+        "--ditto-url",
+        &engine.ditto.url,
+    ]);
+    command.args(["--tls-certificate", &certificate, "--tls-key", &key]);
+    let child = Child::start("facade-expired", &command, folder.path()).expect("it starts");
+    let url = wait_for("the facade", STARTS_WITHIN, || last_after(&child.log(), "facade listening on "));
+    let url = url.replace("127.0.0.1", "localhost");
+    let mut health = twinops();
+    health.args(["health", "--ca-file", &certificate, &format!("{url}/health")]);
+    let said = run(health, "");
+    assert!(!said.success && said.stdout.contains("xpired"), "{}{}", said.stdout, said.stderr);
+}
+
+/// The most memory a process has had, in KiB. Source: proc(5), `VmHWM`.
+fn peak(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn f52_a_list_of_many_twins_stays_within_the_memory_of_the_chart() {
+    const TWINS: usize = 400;
+    let mut desk = Desk::new(NO_RESYNC);
+    desk.apply(&desk.policy("sensors")).ok();
+    desk.wait_ready("tp", "sensors");
+    assert!(desk.operator.child.stop().success());
+    let twins: Vec<_> = (0..TWINS)
+        .map(|number| {
+            let mut twin = desk.twin(&format!("pump-{number}"));
+            twin["metadata"]["namespace"] = Value::from(desk.namespace.clone());
+            twin["spec"]["attributes"]["text"] = Value::from("x".repeat(1_000));
+            twin
+        })
+        .collect();
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": twins}).to_string();
+    desk.cluster.kubectl_stdin("admin", &["apply", "--server-side", "-f", "-"], &list).ok();
+    desk.operator = desk.another(&["--resync", NO_RESYNC]);
+    desk.operator.wait_ready();
+    wait_for("every twin to be Ready", Duration::from_mins(3), || {
+        (desk.operator.metric("twinops_twins{state=\"ready\"}") >= TWINS as u64).then_some(())
+    });
+    let used = peak(desk.operator.child.id());
+    assert!(used < OPERATOR_KIB_MAX, "{used} KiB");
+}
