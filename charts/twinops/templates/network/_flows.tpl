@@ -10,10 +10,15 @@ spec:
     matchLabels:
       {{- include "twinops.selector" (list .root .component) | nindent 6 }}
   policyTypes: [Ingress, Egress]
+  {{- /* An empty list is not kept by the API server: written, it would differ at every look. */}}
+  {{- with .ingress }}
   ingress:
-    {{- toYaml .ingress | nindent 4 }}
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .egress }}
   egress:
-    {{- toYaml .egress | nindent 4 }}
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{ end -}}
 
 {{/* A peer: our pods of one component, as JSON. Takes (list $ "component"). */}}
