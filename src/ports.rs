@@ -6,7 +6,7 @@ use std::future::Future;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-pub use crate::twin::call::{Expect, FoundPolicy, FoundThing, Hits, Metadata, Search, ThingPatch};
+pub use crate::twin::call::{Expect, FoundPolicy, FoundThing, Hits, Kept, Metadata, Search, ThingPatch};
 use crate::twin::id::{PolicyId, ThingId};
 use crate::twin::json::Pointer;
 pub use crate::twin::said::{Refused, Said};
@@ -57,6 +57,9 @@ pub trait Things: Send + Sync {
     -> impl Future<Output = Result<(), Refused>> + Send;
 
     fn search_things(&self, search: &Search) -> impl Future<Output = Result<Hits, Refused>> + Send;
+
+    /// How many things a search for `filter` would show.
+    fn count_things(&self, filter: &str) -> impl Future<Output = Result<u64, Refused>> + Send;
 }
 
 /// A thing that somebody else changed: its name, and never what it became.
@@ -73,6 +76,15 @@ pub trait Changes: Send + Sync {
     /// write to properties. The stream ends with an error, also when it has been silent for too long.
     fn changes(
         &self,
+    ) -> impl Future<Output = Result<BoxStream<'static, Result<Change, Refused>>, Refused>> + Send;
+
+    /// How many of the first of `kept` one call of [`Changes::changes_of`] can listen for.
+    fn audible(&self, kept: &[Kept]) -> usize;
+
+    /// As [`Changes::changes`], of writes to what is to be kept, whoever's thing it is.
+    fn changes_of(
+        &self,
+        kept: &[Kept],
     ) -> impl Future<Output = Result<BoxStream<'static, Result<Change, Refused>>, Refused>> + Send;
 }
 

@@ -75,7 +75,7 @@ async fn listen<D: Ditto>(context: &Context<D>) -> Refused {
     }
 }
 
-fn heard(shared: &Shared, change: &Change) {
+pub(super) fn heard(shared: &Shared, change: &Change) {
     let claimants = shared.catalog.lock().claimants(&change.thing_id);
     if claimants.is_empty() {
         return shared.telemetry.change("of_others");

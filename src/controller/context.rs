@@ -26,6 +26,7 @@ use super::deletions::Deletions;
 use super::due::Due;
 use super::events::Events;
 use super::health::Health;
+use super::kept::Properties;
 use super::latest::Latest;
 use super::lead::Lead;
 use super::namespaces::Namespaces;
@@ -109,6 +110,8 @@ pub struct Shared {
     pub resync_now: Notify,
     /// Twins that a change in Ditto woke, until a pass has looked.
     pub heard: Mutex<HashMap<Place, Heard>>,
+    /// What twins enforce of their properties.
+    pub properties: Properties,
     /// Twins that were Ready after their last pass.
     pub ready: Mutex<BTreeSet<Place>>,
 }

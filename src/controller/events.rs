@@ -1,4 +1,6 @@
 //! Kubernetes Events: what `kubectl describe` tells about a resource.
+use std::time::Instant;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -13,6 +15,11 @@ use crate::telemetry::Telemetry;
 const WAITING_MAX: usize = 1_024;
 /// The longest note, in bytes. Source: Kubernetes, `events.k8s.io/v1` Event.note.
 const NOTE_BYTES_MAX: usize = 1_024;
+
+/// Good news at once, and then a second: an Event costs the API server as much as the status it is about, and
+/// when thousands of twins are made, status is what people wait for. Warnings are always published.
+const GOOD_NEWS_AT_ONCE: u32 = 100;
+const GOOD_NEWS_PER_SECOND: u32 = 10;
 
 /// Where passes hand their Events in.
 #[derive(Clone, Debug)]
@@ -52,12 +59,17 @@ impl Publisher {
     /// Publishes until `stop`, then what waits already.
     pub async fn run(mut self, client: Client, telemetry: Telemetry, stop: CancellationToken) {
         let recorder = Recorder::new(client, Reporter::from(MANAGER));
+        let mut allowance = Allowance::new(Instant::now());
         loop {
             let next = tokio::select! {
                 next = self.0.recv() => next,
                 () = stop.cancelled() => self.0.try_recv().ok(),
             };
             let Some(Announcement { about, reason, note, is_warning }) = next else { return };
+            if !is_warning && !allowance.take(Instant::now()) {
+                telemetry.dropped("kubernetes_events");
+                continue;
+            }
             let event = Event {
                 type_: if is_warning { EventType::Warning } else { EventType::Normal },
                 reason: reason.to_owned(),
@@ -73,6 +85,27 @@ impl Publisher {
     }
 }
 
+/// How much good news may be published now.
+struct Allowance {
+    left: f64,
+    since: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: GOOD_NEWS_AT_ONCE.into(), since: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let fresh = now.duration_since(self.since).as_secs_f64() * f64::from(GOOD_NEWS_PER_SECOND);
+        self.left = (self.left + fresh).min(GOOD_NEWS_AT_ONCE.into());
+        self.since = now;
+        let may = self.left >= 1.0;
+        self.left -= f64::from(u8::from(may));
+        may
+    }
+}
+
 fn short(note: &str) -> &str {
     &note[..note.floor_char_boundary(NOTE_BYTES_MAX)]
 }
@@ -80,12 +113,26 @@ fn short(note: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_long_note_is_cut_between_characters() {
         let note = "泵".repeat(NOTE_BYTES_MAX);
         assert!(short(&note).len() <= NOTE_BYTES_MAX && short(&note).len() > NOTE_BYTES_MAX - 3);
         assert_eq!(short("why"), "why");
+    }
+
+    #[test]
+    fn good_news_comes_at_most_so_often() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let taken = |allowance: &mut Allowance, after: u64| {
+            let now = start + Duration::from_secs(after);
+            (0..1_000).filter(|_| allowance.take(now)).count()
+        };
+        assert_eq!(taken(&mut allowance, 0), 100);
+        assert_eq!(taken(&mut allowance, 1), 10);
+        assert_eq!(taken(&mut allowance, 3_600), 100, "what was not used is not saved up");
     }
 
     #[tokio::test]

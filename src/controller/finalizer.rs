@@ -1,6 +1,7 @@
 //! Our finalizer on one resource, beside those of others.
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Error};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
@@ -17,6 +18,8 @@ pub struct OnResource<K> {
     api: Api<K>,
     name: String,
     seen: ObjectMeta,
+    /// Where our own write took the resource from the version that was seen.
+    moved: Mutex<Option<String>>,
 }
 
 impl<K> OnResource<K>
@@ -25,7 +28,12 @@ where
 {
     /// `seen`: the resource's metadata as the watch showed it.
     pub fn new(api: Api<K>, seen: &ObjectMeta) -> Self {
-        Self { api, name: seen.name.clone().unwrap_or_default(), seen: seen.clone() }
+        Self { api, name: seen.name.clone().unwrap_or_default(), seen: seen.clone(), moved: Mutex::default() }
+    }
+
+    /// The version that our own write left, when nobody else has written since the one that was seen.
+    pub fn moved(&self) -> Option<String> {
+        self.moved.lock().clone()
     }
 
     /// Changes the list as it stands; `None` from `change` means that nothing is to do.
@@ -42,7 +50,12 @@ where
             }));
             let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
             match in_time(self.api.patch_metadata(&self.name, &params, &patch)).await {
-                Ok(_) => return Ok(Written::Done),
+                Ok(written) => {
+                    if conflicts == 0 {
+                        *self.moved.lock() = written.metadata.resource_version;
+                    }
+                    return Ok(Written::Done);
+                }
                 Err(Error::Api(status)) if status.is_not_found() => return Ok(Written::Gone),
                 Err(Error::Api(status)) if status.is_conflict() && conflicts < CONFLICTS_MAX => {
                     conflicts += 1;

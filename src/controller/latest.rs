@@ -14,6 +14,8 @@ pub struct Before<S> {
     pub status: S,
     /// The API server has it.
     pub is_saved: bool,
+    /// The version of the resource that has this status, as far as is known.
+    pub version: Option<String>,
 }
 
 #[derive(Debug)]
@@ -39,8 +41,16 @@ impl<S: Clone + Default> Latest<S> {
     pub fn before(&self, place: &Place, meta: &ObjectMeta, shown: Option<&S>) -> Before<S> {
         let latest = self.0.lock();
         match latest.get(place).filter(|own| own.uid == meta.uid && !has_caught_up(own, meta)) {
-            Some(own) => Before { status: own.status.clone(), is_saved: own.version.is_some() },
-            None => Before { status: shown.cloned().unwrap_or_default(), is_saved: true },
+            Some(own) => Before {
+                status: own.status.clone(),
+                is_saved: own.version.is_some(),
+                version: own.version.map_or_else(|| meta.resource_version.clone(), |v| Some(v.to_string())),
+            },
+            None => Before {
+                status: shown.cloned().unwrap_or_default(),
+                is_saved: true,
+                version: meta.resource_version.clone(),
+            },
         }
     }
 
@@ -91,18 +101,22 @@ mod tests {
     fn own_writes_count_until_the_watch_shows_them() {
         let (latest, place) = (Latest::default(), ("n".to_owned(), "t".to_owned()));
         let before = |version, shown: &str| {
-            let Before { status, is_saved } =
+            let Before { status, is_saved, version } =
                 latest.before(&place, &meta("u", version), Some(&shown.to_owned()));
-            (status, is_saved)
+            (status, is_saved, version.unwrap())
         };
-        assert_eq!(before("5", "shown"), ("shown".into(), true));
+        assert_eq!(before("5", "shown"), ("shown".into(), true, "5".into()));
         latest.keep(&place, &meta("u", "5"), Some("10"), "written".into());
-        assert_eq!(before("9", "shown"), ("written".into(), true), "9 is older than 10, also as text");
-        assert_eq!(before("10", "shown"), ("shown".into(), true));
+        assert_eq!(
+            before("9", "shown"),
+            ("written".into(), true, "10".into()),
+            "9 is older than 10, also as text"
+        );
+        assert_eq!(before("10", "shown"), ("shown".into(), true, "10".into()));
         latest.seen(&place, &meta("u", "9"));
-        assert_eq!(before("9", "shown"), ("written".into(), true));
+        assert_eq!(before("9", "shown"), ("written".into(), true, "10".into()));
         latest.seen(&place, &meta("u", "11"));
-        assert_eq!(before("9", "shown"), ("shown".into(), true));
+        assert_eq!(before("9", "shown"), ("shown".into(), true, "9".into()));
     }
 
     #[test]
@@ -110,9 +124,11 @@ mod tests {
         let (latest, place) = (Latest::default(), ("n".to_owned(), "t".to_owned()));
         latest.keep(&place, &meta("u", "5"), None, "unsaved".to_owned());
         latest.seen(&place, &meta("u", "99"));
+        let version = |version: &str| Some(version.to_owned());
         let before = latest.before(&place, &meta("u", "99"), None);
-        assert_eq!(before, Before { status: "unsaved".to_owned(), is_saved: false });
+        assert_eq!(before, Before { status: "unsaved".to_owned(), is_saved: false, version: version("99") });
         let other = latest.before(&place, &meta("v", "100"), None);
-        assert_eq!(other, Before { status: String::new(), is_saved: true }, "another resource of that name");
+        let none = Before { status: String::new(), is_saved: true, version: version("100") };
+        assert_eq!(other, none, "another resource of that name");
     }
 }

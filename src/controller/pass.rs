@@ -18,7 +18,7 @@ use super::error::with_causes;
 use super::events::Announcement;
 use super::finalizer::has_ours;
 use super::latest::Before;
-use super::status::{self, Saved};
+use super::status::{self, Basis, Saved};
 use crate::api::annotation::{self, is_set};
 use crate::reconcile::Place;
 use crate::twin::facts::Going;
@@ -141,13 +141,15 @@ pub struct Passed<'a, K: Managed> {
     pub place: &'a Place,
     pub started: Instant,
     pub before: Before<K::Status>,
+    /// The version that our own finalizer left.
+    pub moved: Option<String>,
     pub after: K::Status,
     pub outcome: &'a Outcome,
 }
 
 /// Reports a pass, and says when the next is due.
 pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Action {
-    let Passed { object, place, started, before, after, outcome } = passed;
+    let Passed { object, place, started, before, moved, after, outcome } = passed;
     let desk = K::desk(shared);
     count::<K>(shared, outcome, started);
     let is_news = before.status != after;
@@ -160,10 +162,8 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
     {
         shared.telemetry.time_to_ready(K::KIND, took);
     }
-    if is_news || outcome.finished {
-        announce(shared, object, (&before.status, &after), outcome);
-    }
     if outcome.finished {
+        announce(shared, object, (&before.status, &after), outcome);
         desk.forget(place);
         return Action::await_change();
     }
@@ -173,9 +173,21 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         shared.ask_subjects.notify_one();
     }
     if is_news || !before.is_saved {
-        match status::write(shared, object, &after).await {
+        let basis =
+            Basis { version: moved.or(before.version), shown: object.reported(), known: &before.status };
+        let saved = status::write(shared, object, basis, &after).await;
+        // What somebody else has reported better is not announced either.
+        if is_news && !matches!(saved, Ok(Saved::Overtaken)) {
+            announce(shared, object, (&before.status, &after), outcome);
+        }
+        match saved {
             Ok(Saved::At(version)) => desk.latest.keep(place, object.meta(), version.as_deref(), after),
             Ok(Saved::Gone) => desk.latest.forget(place),
+            Ok(Saved::Overtaken) => {
+                tracing::debug!(kind = K::KIND, resource = %show(place), "somebody else wrote its status; looking again");
+                desk.latest.forget(place);
+                return desk.tries.failed(place);
+            }
             Err(refused) => {
                 let error = with_causes(&refused);
                 tracing::warn!(kind = K::KIND, resource = %show(place), %error, "status was not written");

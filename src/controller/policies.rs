@@ -90,7 +90,15 @@ impl Managed for TwinPolicy {
             outcome.notes.push(Note { reason: "UnquotedKey", message, warning: true });
         }
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
-        let passed = Passed { object: self, place: &place, started, before, after, outcome: &outcome };
+        let passed = Passed {
+            object: self,
+            place: &place,
+            started,
+            before,
+            moved: finalizer.moved(),
+            after,
+            outcome: &outcome,
+        };
         let action = finish(shared, passed).await;
         // The twins that wait for it need not wait for the watch.
         shared.refresh::<Self>(&place);

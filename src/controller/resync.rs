@@ -13,6 +13,7 @@ use kube::Resource;
 use super::backoff::{spread, wait};
 use super::context::{Context, Ditto, Managed, Shared, place};
 use super::pass;
+use super::strays::Strays;
 use super::twins;
 use crate::api::annotation::is_paused;
 use crate::api::{DigitalTwin, TwinPolicy};
@@ -20,6 +21,7 @@ use crate::ports::Refused;
 use crate::reconcile::{self, Look, Place, Seen};
 use crate::twin::id::PolicyId;
 use crate::twin::reason::Again;
+use crate::twin::status::PAUSED;
 
 /// Looks prepared at a time: about what one call can hold.
 const PREPARED_MAX: usize = 256;
@@ -29,7 +31,7 @@ const FAILURES_MAX: u32 = 6;
 /// Resyncs until the stop, as long as we lead.
 pub async fn keep<D: Ditto>(context: Arc<Context<D>>) {
     let shared = &context.shared;
-    let mut policies = Revisions::default();
+    let (mut policies, mut strays) = (Revisions::default(), Strays::default());
     let mut failures = 0;
     // Operators that start together do not resync together.
     let mut pause = shared.options.resync.mul_f64(rand::random());
@@ -43,7 +45,7 @@ pub async fn keep<D: Ditto>(context: Arc<Context<D>>) {
         let round = async {
             shared.filling.done().await;
             shared.lead.begins().await;
-            shared.lead.during(round(&context, &mut policies)).await
+            shared.lead.during(whole_round(&context, &mut policies, &mut strays)).await
         };
         let ended = tokio::select! {
             ended = round => ended,
@@ -68,6 +70,20 @@ pub async fn keep<D: Ditto>(context: Arc<Context<D>>) {
         };
         shared.telemetry.resync(result, started.elapsed());
     }
+}
+
+async fn whole_round<D: Ditto>(
+    context: &Context<D>,
+    policies: &mut Revisions,
+    strays: &mut Strays,
+) -> Result<usize, Refused> {
+    let differing = round(context, policies).await?;
+    // A search that is away holds no comparison up: strays stay where they are until the next round.
+    if let Err(refused) = strays.round(context).await {
+        tracing::debug!(error = %refused, "nobody can tell whether there are things without a resource");
+        context.shared.telemetry.dropped("searches_for_strays");
+    }
+    Ok(differing)
 }
 
 /// Returns how many differ.
@@ -130,17 +146,20 @@ fn is_settled<K: Managed>(shared: &Shared, object: &K) -> bool {
 fn is_forgotten_twin(shared: &Shared, place: &Place) -> bool {
     let found = shared.twins.find(place);
     let twin = found.as_deref().and_then(|found| found.0.as_ref().ok());
-    twin.is_some_and(|t| !(t.spec.suspend || is_paused(t.meta())) && is_forgotten(shared, t))
+    twin.is_some_and(|twin| is_forgotten(shared, twin, twin.spec.suspend || is_paused(twin.meta())))
 }
 
 /// Its status is gone or about another generation, and not because a pass is still to come: a backup came
 /// back, or an operator that had stood still wrote what it knew. No event tells, and no time is set.
-fn is_forgotten<K: Managed>(shared: &Shared, object: &K) -> bool {
+fn is_forgotten<K: Managed>(shared: &Shared, object: &K, is_paused: bool) -> bool {
     let meta = object.meta();
     let before = K::desk(shared).latest.before(&place(meta), meta, object.reported());
+    // One that is paused keeps what it said before, and says that it is paused.
+    let status = if is_paused { "True" } else { "False" };
+    let last = K::conditions(&before.status).iter().find(|condition| condition.type_ == PAUSED);
     meta.deletion_timestamp.is_none()
         && before.is_saved
-        && pass::ready(K::conditions(&before.status)).is_none_or(|c| c.observed_generation != meta.generation)
+        && last.is_none_or(|c| c.observed_generation != meta.generation || c.status != status)
 }
 
 /// How many use it is no longer what its status says.
@@ -177,10 +196,11 @@ impl Revisions {
         let mut differing = 0;
         for policy in policies.iter().filter_map(|policy| policy.0.as_ref().ok()) {
             let place = place(policy.meta());
-            if policy.spec.suspend || is_paused(policy.meta()) {
+            let is_paused = policy.spec.suspend || is_paused(policy.meta());
+            if is_paused && !is_forgotten(shared, policy, true) {
                 continue;
             }
-            if is_forgotten(shared, policy)
+            if is_forgotten(shared, policy, is_paused)
                 || is_settled(shared, policy) && is_miscounted(shared, policy, &place)
             {
                 shared.wake(([].into(), [place].into()));

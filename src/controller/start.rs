@@ -14,6 +14,7 @@ use super::client::in_time;
 use super::context::{Context, Desk, Ditto, Filling, PASSES_MAX, Scope, Shared, Shelf};
 use super::events::{Events, Publisher};
 use super::health::Health;
+use super::kept::{self, Properties};
 use super::lead::Lead;
 use super::namespaces::Namespaces;
 use super::{ControllerError, ControllerOptions, changes, lease, namespaces, resync, subjects, watch};
@@ -67,6 +68,7 @@ pub async fn run<D: Ditto>(
         lead: Lead::default(),
         resync_now: Notify::new(),
         heard: Mutex::default(),
+        properties: Properties::default(),
         stop,
         client,
         options,
@@ -111,9 +113,10 @@ async fn work<D: Ditto>(
             }
         }));
     }
-    let (resyncing, listening) = (Arc::clone(&context), Arc::clone(&context));
+    let (resyncing, listening, keeping) = (Arc::clone(&context), Arc::clone(&context), Arc::clone(&context));
     tasks.spawn(named("the resync", resync::keep(resyncing)));
     tasks.spawn(named("the ear for changes in Ditto", changes::keep(listening)));
+    tasks.spawn(named("the ear for enforced properties", kept::keep(keeping)));
     let released = CancellationToken::new();
     let (electing, leaving) = (Arc::clone(&shared), released.clone());
     let mut election = tokio::spawn(async move { lease::run(&electing, leaving).await });

@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
 use super::error::with_causes;
 use super::finalizer::{OnResource, has_ours};
+use super::kept;
 use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{CONFIRM_DELETION, is_paused, is_set, takeover};
 use crate::api::status::DriftSeen;
@@ -51,6 +52,7 @@ impl Managed for DigitalTwin {
             thing_id: id.map(|id| id.to_string()),
             policy: policy(self),
         };
+        shared.properties.set(&place, kept::enforced(self, &place.0));
         catalog.set_twin(&place, Some(card))
     }
 
@@ -58,6 +60,7 @@ impl Managed for DigitalTwin {
         let woken = shared.catalog.lock().set_twin(place, None);
         shared.wake(woken);
         shared.heard.lock().remove(place);
+        shared.properties.set(place, vec![]);
         tell_ready(shared, place, false);
     }
 
@@ -103,8 +106,19 @@ impl Managed for DigitalTwin {
             shared.telemetry.change_seen(heard.since.elapsed());
         }
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
-        finish(shared, Passed { object: self, place: &place, started, before, after, outcome: &outcome })
-            .await
+        finish(
+            shared,
+            Passed {
+                object: self,
+                place: &place,
+                started,
+                before,
+                moved: finalizer.moved(),
+                after,
+                outcome: &outcome,
+            },
+        )
+        .await
     }
 }
 

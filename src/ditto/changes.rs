@@ -7,12 +7,14 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use serde_json::Value;
 
-use crate::ports::{Change, Changes, Refused, Said};
+use crate::ports::{Change, Changes, Kept, Refused, Said};
+use crate::twin::rql_text::disturbs;
 
 use super::calls::Verb;
 use super::client::{BODY_BYTES_MAX, DittoClient, Opened};
 use super::policies::not_understood;
-use super::request::Request;
+use super::request::{Request, encoded_length};
+use super::things::URI_BYTES_MAX;
 
 /// What can concern a twin: everything but what devices write below a feature's properties. Ditto sorts it
 /// out, so that telemetry never reaches us.
@@ -26,8 +28,35 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 impl Changes for DittoClient {
     async fn changes(&self) -> Result<BoxStream<'static, Result<Change, Refused>>, Refused> {
+        self.listen(FILTER).await
+    }
+
+    fn audible(&self, kept: &[Kept]) -> usize {
+        let room = URI_BYTES_MAX.saturating_sub(encoded_length(FIELDS) + encoded_length("or()"));
+        let mut bytes = 0;
+        let fits = |kept: &&Kept| {
+            bytes += encoded_length(&disturbs(kept)) + ",".len();
+            bytes <= room
+        };
+        kept.iter().take_while(fits).count()
+    }
+
+    async fn changes_of(
+        &self,
+        kept: &[Kept],
+    ) -> Result<BoxStream<'static, Result<Change, Refused>>, Refused> {
+        let each: Vec<String> = kept.iter().map(disturbs).collect();
+        match each.as_slice() {
+            [one] => self.listen(one).await,
+            many => self.listen(&format!("or({})", many.join(","))).await,
+        }
+    }
+}
+
+impl DittoClient {
+    async fn listen(&self, filter: &str) -> Result<BoxStream<'static, Result<Change, Refused>>, Refused> {
         let request = Request::new(Verb::Get, &["things"])
-            .query("filter", FILTER)
+            .query("filter", filter)
             .query("fields", FIELDS)
             .header("accept", "text/event-stream")?;
         let listening = Listening {

@@ -13,7 +13,7 @@ use super::policies::{not_understood, revision};
 use super::request::{Request, encoded_length};
 
 /// The longest path and query of a batch, in bytes: 1 KiB under Ditto's limit, for a proxy's prefix.
-const URI_BYTES_MAX: usize = 7 * 1_024;
+pub(super) const URI_BYTES_MAX: usize = 7 * 1_024;
 /// Things in one batch: with short ids a URI holds many more, and their answer would be slow to make.
 const BATCH_MAX: usize = 200;
 /// The largest page of a search. Source: Ditto 3.8, `LIMITS_THINGS_SEARCH_MAX_PAGE_SIZE`.
@@ -97,6 +97,12 @@ impl Things for DittoClient {
                 Err(refused) => return Err(refused),
             }
         }
+    }
+
+    async fn count_things(&self, filter: &str) -> Result<u64, Refused> {
+        let request = Request::new(Verb::Get, &["search", "things", "count"]).query("filter", filter);
+        let answer = self.call(request).await?;
+        answer.body.as_u64().ok_or_else(|| not_understood("the answer is no count"))
     }
 }
 

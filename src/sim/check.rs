@@ -123,6 +123,11 @@ impl Watchman {
         self.open.clear();
     }
 
+    /// Somebody changed a thing by hand: what was about to be applied may never be there as a whole.
+    pub fn disturbed(&mut self) {
+        self.held.extend(std::mem::take(&mut self.open).into_keys());
+    }
+
     /// Which twins are as declared at this moment.
     pub fn look(&mut self, cluster: &Cluster, ditto: &Backend) {
         for (key, object) in cluster.objects() {

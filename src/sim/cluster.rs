@@ -174,7 +174,8 @@ impl Cluster {
                 let Some(kind) = Kind::of_plural(plural) else { return status(404, "NotFound") };
                 let key = (kind, (*name).to_owned());
                 match (method, rest) {
-                    ("GET", []) => self.metadata(&key, stale),
+                    ("GET", []) if asked.wants_metadata() => self.metadata(&key, stale),
+                    ("GET", []) => self.whole(&key, stale),
                     ("PATCH", []) => self.patch_finalizers(&key, &asked.body()),
                     ("PATCH", ["status"]) => self.apply_status(&key, &asked.body()),
                     _ => status(405, "MethodNotAllowed"),
@@ -192,12 +193,17 @@ impl Cluster {
         object.map_or_else(|| status(404, "NotFound"), |object| whole(200, object))
     }
 
+    fn found(&self, key: &Key, stale: bool) -> Option<&Value> {
+        self.before.get(key).filter(|_| stale).or(self.objects.get(key))
+    }
+
     fn metadata(&self, key: &Key, stale: bool) -> Response<Vec<u8>> {
-        let older = self.before.get(key).filter(|_| stale);
-        match older.or(self.objects.get(key)) {
-            Some(object) => partial(&object["metadata"]),
-            None => status(404, "NotFound"),
-        }
+        let found = self.found(key, stale);
+        found.map_or_else(|| status(404, "NotFound"), |object| partial(&object["metadata"]))
+    }
+
+    fn whole(&self, key: &Key, stale: bool) -> Response<Vec<u8>> {
+        self.found(key, stale).map_or_else(|| status(404, "NotFound"), |object| whole(200, object))
     }
 
     fn patch_finalizers(&mut self, key: &Key, patch: &Value) -> Response<Vec<u8>> {
@@ -218,9 +224,11 @@ impl Cluster {
 
     fn apply_status(&mut self, key: &Key, applied: &Value) -> Response<Vec<u8>> {
         let Some(mut object) = self.objects.get(key).cloned() else { return status(404, "NotFound") };
-        let uid = &applied["metadata"]["uid"];
-        if !uid.is_null() && *uid != object["metadata"]["uid"] {
-            return status(409, "Conflict");
+        for fence in ["uid", "resourceVersion"] {
+            let expected = &applied["metadata"][fence];
+            if !expected.is_null() && *expected != object["metadata"][fence] {
+                return status(409, "Conflict");
+            }
         }
         if object["status"] != applied["status"] {
             object["status"] = applied["status"].clone();

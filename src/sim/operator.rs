@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::context::{Context, Desk, Filling, Managed, PASSES_MAX, Shared, Shelf};
 use super::super::events::{Events, Publisher};
 use super::super::health::Health;
+use super::super::kept::Properties;
 use super::super::lead::Lead;
 use super::super::namespaces::Namespaces;
 use super::super::pass::reconcile;
@@ -103,6 +104,7 @@ impl Operator {
             lead: Lead::default(),
             resync_now: Notify::new(),
             heard: Mutex::default(),
+            properties: Properties::default(),
             stop: CancellationToken::new(),
             client: mailbox.cluster(),
             health: Health::new(Readiness::new(CHECKS)),

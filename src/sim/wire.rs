@@ -54,6 +54,12 @@ impl Asked {
         *self.request.uri_mut() = path;
     }
 
+    /// The metadata of a resource, and not the whole of it.
+    pub fn wants_metadata(&self) -> bool {
+        let accept = self.request.headers().get("accept").and_then(|value| value.to_str().ok());
+        accept.is_some_and(|accept| accept.contains("PartialObjectMetadata"))
+    }
+
     pub fn is_search(&self) -> bool {
         self.side == Side::Ditto && self.path().contains("/search/")
     }

@@ -129,13 +129,11 @@ impl World {
     /// What was said, and how often somebody looked, although nothing had changed for a while (I6, I7).
     fn noise(&self) -> Vec<String> {
         let (passes, said) = &self.quiet;
-        let mut noise: Vec<String> = said.iter().map(|said| format!("I7: not quiet: {said}")).collect();
         // The slowest to hope looks every two minutes, and everybody once in a resync.
         let most = self.cluster.objects().len() * 6 + 2;
-        if *passes > most {
-            noise.push(format!("I6: {passes} passes, although at most {most} were due"));
-        }
-        noise
+        let hasty =
+            (*passes > most).then(|| format!("I6: {passes} passes, although at most {most} were due"));
+        said.iter().map(|said| format!("I7: not quiet: {said}")).chain(hasty).collect()
     }
 
     fn is_quiet(&self) -> bool {
@@ -152,7 +150,10 @@ impl World {
         while written < writes {
             match dice.roll(8) {
                 0 if dice.chance(6) => self.perform(&Storm::edit(&mut dice)),
-                1 if dice.chance(40) => self.perform(&Storm::drift(&mut dice)),
+                1 if dice.chance(40) => {
+                    self.perform(&Storm::drift(&mut dice));
+                    self.watchman.disturbed();
+                }
                 // A resync now and then: the clock goes to whatever is due next.
                 2 if dice.chance(20) => {
                     let due = self.leader().queue.values().min().copied();

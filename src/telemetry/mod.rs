@@ -120,6 +120,8 @@ pub struct Telemetry {
     changes: Family<Outcome, Counter>,
     change_delay: Histogram,
     listening: Gauge,
+    kept_properties: Family<State, Gauge<u64, AtomicU64>>,
+    strays: Gauge<u64, AtomicU64>,
     leader: Gauge,
 }
 
@@ -152,6 +154,8 @@ impl Telemetry {
             changes: Family::default(),
             change_delay: Histogram::new(WAIT_SECONDS),
             listening: Gauge::default(),
+            kept_properties: Family::default(),
+            strays: Gauge::default(),
             leader: Gauge::default(),
         };
         telemetry.register(&mut registry);
@@ -180,6 +184,10 @@ impl Telemetry {
         registry.register_with_unit("change_delay", help, Unit::Seconds, self.change_delay.clone());
         let help = "Whether the stream of changes is open";
         registry.register("listening", help, self.listening.clone());
+        let help = "Enforced properties, by whether a stream of changes tells of writes to them";
+        registry.register("kept_properties", help, self.kept_properties.clone());
+        let help = "Things with a mark of this cluster whose resource is gone";
+        registry.register("strays", help, self.strays.clone());
         registry.register("leader", "Whether this operator leads", self.leader.clone());
         registry.register("requests", "Requests to the facade, by route and answer", self.requests.clone());
         let help = "Time from the head of a request to the head of its answer";
@@ -270,6 +278,17 @@ impl Telemetry {
     /// Whether the stream of changes is open.
     pub fn listens(&self, is_open: bool) {
         self.listening.set(i64::from(is_open));
+    }
+
+    /// So many enforced properties are listened for, and so many are not.
+    pub fn kept_properties(&self, heard: usize, unheard: usize) {
+        self.kept_properties.get_or_create(&State { state: "heard" }).set(heard as u64);
+        self.kept_properties.get_or_create(&State { state: "unheard" }).set(unheard as u64);
+    }
+
+    /// So many things carry our mark, and nobody declares them.
+    pub fn strays(&self, count: usize) {
+        self.strays.set(count as u64);
     }
 
     /// Whether this process leads.

@@ -15,6 +15,14 @@ pub struct FoundThing {
     pub document: Value,
 }
 
+/// A place below a feature's properties that is to stay as declared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    pub path: Pointer,
+    /// What should stand there, where all who declare it agree.
+    pub value: Option<Value>,
+}
+
 /// A merge patch with its fence. Always sent with `If-Match: *`, because a condition alone does not
 /// stop Ditto from creating a missing thing.
 #[derive(Clone, Debug, Default, PartialEq)]

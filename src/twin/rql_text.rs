@@ -1,6 +1,9 @@
 //! Conditions in Ditto's filter language, written so that no name can break out of its place.
 use std::fmt::Write;
 
+use serde_json::Value;
+
+use super::call::Kept;
 use super::json::Pointer;
 
 const METADATA: &str = "_metadata/twinops";
@@ -59,6 +62,46 @@ pub fn owned_by(owner: &str) -> String {
     format!("eq({METADATA}/owner,{})", literal(owner))
 }
 
+/// Things of one owner, whose resources are or were in these namespaces.
+pub fn owned_within<'a>(owner: &str, namespaces: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = namespaces.into_iter().map(literal).collect();
+    format!("and({},in({METADATA}/namespace,{}))", owned_by(owner), names.join(","))
+}
+
+/// Fits an event that may have changed what is to be kept: one that carries the place with another value, or
+/// that replaced something around it and no longer has it. Told by the event alone, so that telemetry beside
+/// it does not fit.
+pub fn disturbs(kept: &Kept) -> String {
+    let place = property(&kept.path);
+    let around = |depth: usize| Pointer::of(kept.path.segments()[..depth].to_vec()).to_string();
+    // Whole things, and features one by one, are heard of anyway.
+    let around: Vec<String> = [1].into_iter().chain(3..kept.path.segments().len()).map(around).collect();
+    let around: Vec<String> = around.iter().map(|path| literal(path)).collect();
+    let touches = format!(
+        "or(exists({place}),and(eq(topic:action,\"modified\"),in(resource:path,{})))",
+        around.join(",")
+    );
+    match kept.value.as_ref().and_then(comparable) {
+        Some(value) => format!("and(ne({place},{value}),{touches})"),
+        None => touches,
+    }
+}
+
+/// As a literal, when Ditto compares it as JSON does: it takes a text that spells a number or a truth for one.
+fn comparable(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Number(number) if number.is_i64() => Some(number.to_string()),
+        Value::String(text) => {
+            let is_plain = text.parse::<f64>().is_err()
+                && !["true", "false", "null"].contains(&text.as_str())
+                && !text.chars().any(char::is_control);
+            is_plain.then(|| literal(text))
+        }
+        _ => None,
+    }
+}
+
 /// Things under one policy.
 pub fn under_policy(policy_id: &str) -> String {
     format!("eq(policyId,{})", literal(policy_id))
@@ -67,6 +110,36 @@ pub fn under_policy(policy_id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_that_disturbs_is_told_by_its_place_and_value() {
+        let filter = |path: &str, value: Option<Value>| disturbs(&Kept { path: Pointer::parse(path), value });
+        let unit = "/features/temperature/properties/unit";
+        let touches = "or(exists(features/temperature/properties/unit),and(eq(topic:action,\"modified\"),\
+                       in(resource:path,\"/features\",\"/features/temperature/properties\")))";
+        let differs =
+            |value: &str| format!("and(ne(features/temperature/properties/unit,{value}),{touches})");
+        let rows = [
+            ("a text", Some(json!("celsius")), differs("\"celsius\"")),
+            ("a number", Some(json!(30)), differs("30")),
+            ("a truth", Some(json!(true)), differs("true")),
+            ("a text that spells a number", Some(json!("30")), touches.to_owned()),
+            ("a fraction", Some(json!(0.1)), touches.to_owned()),
+            ("a list", Some(json!([1])), touches.to_owned()),
+            ("not one value", None, touches.to_owned()),
+        ];
+        for (name, value, expected) in rows {
+            assert_eq!(filter(unit, value), expected, "{name}");
+        }
+        let deep = filter("/features/f/properties/a/b", None);
+        assert!(
+            deep.contains(
+                "(resource:path,\"/features\",\"/features/f/properties\",\"/features/f/properties/a\")"
+            ),
+            "{deep}"
+        );
+    }
 
     #[test]
     fn names_cannot_break_out() {

@@ -22,7 +22,7 @@ pub struct Scenario {
 /// Scenarios in which an operator that stood still for their whole length, and then sends what it had decided
 /// at the start, rightly ends elsewhere: the thing went, was given up, or was changed by hand meanwhile, and
 /// Ditto cannot know that the resource did not stay as it was. What then remains is told in
-/// `docs/simulation.md`.
+/// `docs/simulation.md`. Writes of status are no part of it.
 pub const NO_LONG_STALLS: [&str; 21] = [
     "adopted_then_deleted",
     "delete",

@@ -64,6 +64,8 @@ pub struct TwinPass {
     looks_max: u32,
     failed_fences: u32,
     policy_checked: bool,
+    /// A create that nobody looked before: a refusal of it is what the look would have shown.
+    is_blind: bool,
     header_room: usize,
     outcome: Outcome,
 }
@@ -89,6 +91,7 @@ impl TwinPass {
             looks_max: LOOKS_MAX,
             failed_fences: 0,
             policy_checked: false,
+            is_blind: false,
             header_room,
             outcome,
         };
@@ -148,7 +151,7 @@ impl TwinPass {
     pub fn step(mut self, answer: Answer) -> (Self, Next) {
         match (self.state.clone(), answer) {
             (State::Leaving(leaving), answer) => self.left(leaving, answer),
-            (State::Finalizing, Answer::Finalizer(Ok(()))) => self.look(),
+            (State::Finalizing, Answer::Finalizer(Ok(()))) => self.begin(),
             (State::Finalizing, Answer::Finalizer(Err(why))) => self.stop(
                 false,
                 Held::new(Reason::BackendUnavailable, format!("the finalizer could not be set: {why}")),
@@ -181,6 +184,18 @@ impl TwinPass {
 
     fn wanted_policy(&self) -> String {
         self.outcome.policy_id.clone().unwrap_or_default()
+    }
+
+    /// A resource that nobody has passed over mostly has no thing yet. `If-None-Match: *` sees whether it has,
+    /// in the same step.
+    fn begin(mut self) -> (Self, Next) {
+        let is_new = self.facts.known.applied.is_none() && self.facts.known.id.is_none();
+        let is_managed = matches!(self.facts.policy, PolicyFact::Managed(_));
+        if !is_new || !is_managed || self.facts.folder {
+            return self.look();
+        }
+        self.is_blind = true;
+        self.decide(None)
     }
 
     fn look(mut self) -> (Self, Next) {
@@ -224,7 +239,11 @@ impl TwinPass {
     }
 
     fn created(mut self, pending: Pending, result: Result<u64, Refused>) -> (Self, Next) {
+        let was_blind = std::mem::take(&mut self.is_blind);
         match result {
+            Err(Refused::Changed(_) | Refused::Forbidden(_) | Refused::Missing(_)) if was_blind => {
+                self.look()
+            }
             Ok(revision) => {
                 self.wrote(revision, pending);
                 self.done()

@@ -74,10 +74,10 @@ fn fence_failed() -> Refused {
 fn a_missing_thing_is_created_with_its_seeds_and_its_mark() {
     let mut facts = facts(sensor());
     facts.has_finalizer = false;
-    let answers = vec![Answer::Finalizer(Ok(())), Answer::Thing(Ok(None)), Answer::Written(Ok(1))];
+    let answers = vec![Answer::Finalizer(Ok(())), Answer::Written(Ok(1))];
     let (asked, outcome) = run(facts, answers);
     assert_eq!(asked[0], Request::AddFinalizer);
-    let Request::CreateThing { body, mark, .. } = &asked[2] else { panic!("{asked:?}") };
+    let Request::CreateThing { body, mark, .. } = &asked[1] else { panic!("{asked:?}") };
     assert_eq!(body["policyId"], "org.acme:pumps");
     assert_eq!(body["features"]["f"]["properties"]["v"], 1);
     assert_eq!(mark["uid"], "uid-1");
@@ -86,6 +86,28 @@ fn a_missing_thing_is_created_with_its_seeds_and_its_mark() {
         (Reason::Applied, Some(1), Some(Origin::Created))
     );
     assert_eq!(outcome.applied.unwrap().base.seeded.len(), 1);
+}
+
+#[test]
+fn the_first_create_is_the_look_and_what_it_meets_is_looked_at() {
+    let mut facts = facts(sensor());
+    facts.has_finalizer = false;
+    let said = || Said { status: 403, ..Said::default() };
+    for refused in [fence_failed(), Refused::Forbidden(said()), Refused::Missing(said())] {
+        let answers =
+            vec![Answer::Finalizer(Ok(())), Answer::Written(Err(refused)), thing(created(&sensor(), |_| ()))];
+        let (asked, outcome) = run(facts.clone(), answers);
+        assert!(matches!(asked[2], Request::FindThing { .. }), "{asked:?}");
+        assert_eq!(
+            (outcome.reason(), outcome.writes),
+            (Reason::AlreadyInSync, 0),
+            "it is ours and as declared"
+        );
+    }
+    // Whoever was here before looks first: what stands there may be the device's.
+    facts.known = known(&sensor());
+    let (asked, _) = run(facts, vec![Answer::Finalizer(Ok(())), thing(created(&sensor(), |_| ()))]);
+    assert!(matches!(asked[1], Request::FindThing { .. }), "{asked:?}");
 }
 
 #[test]

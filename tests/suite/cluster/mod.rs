@@ -6,6 +6,9 @@
 mod changes;
 mod claims;
 mod deletion;
+mod disjoint;
+mod kept;
+mod kills;
 mod leader;
 mod life;
 mod outage;
@@ -13,9 +16,11 @@ mod policies;
 mod quiet;
 mod rbac;
 mod refused;
+mod restored;
 mod resync;
 mod rows;
 mod solo;
+mod token;
 mod views;
 
 use std::path::{Path, PathBuf};
@@ -126,7 +131,10 @@ impl Operator {
         let mut command = twinops();
         command.args(["operator", "--management-listen", "127.0.0.1:0", "--log-level", "debug"]);
         command.arg("--kubeconfig").arg(kubeconfig);
-        command.args(["--ditto-url", &ditto.url, "--ditto-pre-authenticated", OPERATOR]).args(more);
+        command.args(["--ditto-url", &ditto.url]).args(more);
+        if !more.contains(&"--ditto-token-file") {
+            command.args(["--ditto-pre-authenticated", OPERATOR]);
+        }
         // A log of its own, so that the address in it is that of this start.
         let name = format!("operator-{}", STARTS.fetch_add(1, Ordering::Relaxed));
         let mut child = Child::start(&name, &command, folder).expect("the operator starts");

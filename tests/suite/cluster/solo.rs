@@ -2,7 +2,9 @@
 //! namespaces. On an API server of its own.
 use serde_json::{Value, json};
 
-use super::{Operator, QUICK_RESYNC, SOON, condition, ditto, let_operator_in, let_operator_lead};
+use super::{
+    HOME, Operator, QUICK_RESYNC, SOON, chart, condition, ditto, let_operator_in, let_operator_lead,
+};
 use crate::support::apiserver::Cluster;
 use crate::support::ditto::Ditto;
 use crate::support::wait_for;
@@ -35,7 +37,7 @@ fn is_ready(cluster: &Cluster, name: &str) -> Option<()> {
 }
 
 fn install(cluster: &Cluster) {
-    cluster.kubectl("admin", &["apply", "--server-side", "-f", CRDS]).ok();
+    cluster.kubectl("admin", &["apply", "--server-side", "--force-conflicts", "-f", CRDS]).ok();
     let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
     cluster.kubectl("admin", &wait).ok();
 }
@@ -68,8 +70,128 @@ fn definitions_come_late_one_resource_is_unreadable_and_definitions_go() {
     operator.wait_ready();
 
     f20_one_unreadable_object_stops_nobody(&cluster, &operator);
+    f18_definitions_of_another_version_lose_nothing(&cluster, &operator);
+    f21_rights_that_are_taken_away_and_given_back_lose_nothing(&cluster, &operator);
     f19_terminating_definitions_leave_things(&cluster, ditto());
+    readiness(&operator, "twinops crds | kubectl apply");
+    f19_definitions_that_are_installed_again_find_their_things(&cluster, &mut operator);
     assert!(operator.child.stop().success(), "{}", operator.child.log());
+}
+
+/// The definition of twins, changed at this place of its schema.
+fn change(cluster: &Cluster, operation: &Value) {
+    let crd = "digitaltwins.twinops.dev";
+    cluster
+        .kubectl("admin", &["patch", "crd", crd, "--type=json", "-p", &json!([operation]).to_string()])
+        .ok();
+}
+
+fn schema(place: &str) -> String {
+    format!("/spec/versions/0/schema/openAPIV3Schema/properties/{place}")
+}
+
+fn get(cluster: &Cluster, name: &str) -> Value {
+    serde_json::from_str(&cluster.kubectl("admin", &["get", "dt", name, "-o", "json"]).ok()).unwrap()
+}
+
+/// Moves the twin in Kubernetes.
+fn move_to(cluster: &Cluster, place: &str) {
+    let patch = json!({"spec": {"attributes": {"place": place}}}).to_string();
+    cluster.kubectl("admin", &["patch", "dt", "pump", "--type=merge", "-p", &patch]).ok();
+}
+
+fn is_moved(operator: &Operator, place: &str) {
+    wait_for(&format!("the thing to be at {place}, in:\n{}", operator.child.log()), SOON, || {
+        (ditto().thing(super::USER, "org.solo:pump")?["attributes"]["place"] == place).then_some(())
+    });
+}
+
+fn is_reported(cluster: &Cluster, operator: &Operator) -> Value {
+    wait_for(&format!("the report, in:\n{}", operator.child.log()), SOON, || {
+        let twin = get(cluster, "pump");
+        let is_new = twin["status"]["observedGeneration"] == twin["metadata"]["generation"];
+        (is_new && condition(&twin, "Ready")["status"] == "True").then_some(twin)
+    })
+}
+
+fn f18_definitions_of_another_version_lose_nothing(cluster: &Cluster, operator: &Operator) {
+    // Newer than the operator: one field more in spec, one in status.
+    for part in ["spec", "status"] {
+        let path = schema(&format!("{part}/properties/novelty"));
+        change(cluster, &json!({"op": "add", "path": path, "value": {"type": "string"}}));
+    }
+    let novelty = |part: &str| json!({part: {"novelty": "kept"}}).to_string();
+    wait_for("the newer definition", SOON, || {
+        cluster.kubectl("admin", &["patch", "dt", "pump", "--type=merge", "-p", &novelty("spec")]).ok();
+        (get(cluster, "pump")["spec"]["novelty"] == "kept").then_some(())
+    });
+    let of_status = ["patch", "dt", "pump", "--subresource=status", "--type=merge", "-p"];
+    cluster.kubectl("admin", &[&of_status[..], &[&novelty("status")]].concat()).ok();
+    move_to(cluster, "newer");
+    is_moved(operator, "newer");
+    let twin = is_reported(cluster, operator);
+    assert_eq!(
+        (&twin["spec"]["novelty"], &twin["status"]["novelty"]),
+        (&json!("kept"), &json!("kept")),
+        "{twin:#}"
+    );
+    let finalizers = twin["metadata"]["finalizers"].as_array().unwrap();
+    assert!(finalizers.contains(&json!("twinops.dev/ditto")), "{twin:#}");
+
+    // Older than the operator: fields of its status are not known.
+    for name in ["lastSyncTime", "drift"] {
+        change(cluster, &json!({"op": "remove", "path": schema(&format!("status/properties/{name}"))}));
+    }
+    wait_for("the older definition", SOON, || {
+        move_to(cluster, "older");
+        get(cluster, "pump")["status"]["lastSyncTime"].is_null().then_some(())
+    });
+    is_moved(operator, "older");
+    let twin = is_reported(cluster, operator);
+    assert!(
+        twin["status"]["lastSyncTime"].is_null() && twin["status"]["lastApplied"].is_object(),
+        "{twin:#}"
+    );
+    install(cluster);
+    move_to(cluster, "equal");
+    wait_for("the whole report", SOON, || {
+        get(cluster, "pump")["status"]["lastSyncTime"].is_string().then_some(())
+    });
+}
+
+fn f21_rights_that_are_taken_away_and_given_back_lose_nothing(cluster: &Cluster, operator: &Operator) {
+    let revision = || ditto().thing(super::USER, "org.solo:pump").unwrap()["_revision"].as_u64().unwrap();
+    let refusals = || operator.child.log().matches("status was not written").count();
+    let (before, told) = (revision(), refusals());
+    for binding in chart(&["ClusterRoleBinding"], HOME) {
+        let name = binding["metadata"]["name"].as_str().expect("a name");
+        cluster.kubectl("admin", &["delete", "clusterrolebinding", name]).ok();
+    }
+    move_to(cluster, "unreported");
+    // A watch that stands shows the edit, and its report is refused; one that has to begin anew is refused itself.
+    wait_for("the loss to be told", SOON, || {
+        (refusals() > told || operator.get("/readyz").0 == 503).then_some(())
+    });
+    assert_eq!(operator.get("/livez").0, 200, "a restart would help nobody");
+    let twin = get(cluster, "pump");
+    assert_ne!(twin["status"]["observedGeneration"], twin["metadata"]["generation"], "{twin:#}");
+    let_operator_in(cluster);
+    is_moved(operator, "unreported");
+    is_reported(cluster, operator);
+    assert_eq!(revision(), before + 1, "nothing is written twice");
+}
+
+fn f19_definitions_that_are_installed_again_find_their_things(cluster: &Cluster, operator: &mut Operator) {
+    let before = ditto().thing(super::USER, "org.solo:pump").expect("it stayed");
+    install(cluster);
+    cluster.apply_stdin("admin", &twin("pump", &json!(false)).to_string(), true).ok();
+    operator.wait_ready();
+    let twin = is_reported(cluster, operator);
+    let after = ditto().thing(super::USER, "org.solo:pump").unwrap();
+    assert_eq!(after["_metadata"]["twinops"]["uid"], twin["metadata"]["uid"]);
+    assert_eq!(after["policyId"], before["policyId"]);
+    let (before, after) = (before["_revision"].as_u64().unwrap(), after["_revision"].as_u64().unwrap());
+    assert_eq!(after, before + 1, "one patch tells whose it is now; it was never deleted");
 }
 
 fn f20_one_unreadable_object_stops_nobody(cluster: &Cluster, operator: &Operator) {

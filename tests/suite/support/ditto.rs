@@ -47,8 +47,13 @@ pub struct Engine {
 impl Engine {
     /// Without `data` it keeps nothing.
     pub fn start(folder: &Path, data: Option<&Path>) -> Self {
+        Self::start_at("127.0.0.1:0", folder, data)
+    }
+
+    /// At this address, for one that is started again.
+    pub fn start_at(address: &str, folder: &Path, data: Option<&Path>) -> Self {
         let mut command = twinops();
-        command.args(["engine", "--listen", "127.0.0.1:0", "--pre-authenticated"]);
+        command.args(["engine", "--listen", address, "--pre-authenticated"]);
         match data {
             Some(path) => command.arg("--data").arg(path),
             None => command.arg("--ephemeral"),

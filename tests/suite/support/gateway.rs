@@ -6,10 +6,12 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{Response, uri::PathAndQuery};
 use axum::serve::Listener;
+use futures::StreamExt;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::ditto::{Ditto, RUNTIME};
@@ -30,7 +32,7 @@ struct State {
     behind: String,
     client: reqwest::Client,
     /// The one that is taken, when callers need one.
-    token: Mutex<Option<String>>,
+    token: watch::Sender<Option<String>>,
     /// Answers to the next searches for users of a policy, as an index that lags gives them.
     stale: Mutex<VecDeque<String>>,
 }
@@ -54,7 +56,7 @@ impl Gateway {
         let state = Arc::new(State {
             behind: behind.url.clone(),
             client: reqwest::Client::builder().no_proxy().build().expect("a client"),
-            token: Mutex::default(),
+            token: watch::Sender::default(),
             stale: Mutex::default(),
         });
         let _inside = RUNTIME.enter();
@@ -72,9 +74,10 @@ impl Gateway {
         Self { ditto: Ditto { url: format!("{scheme}://{address}") }, state, task }
     }
 
-    /// From now on callers need this token.
+    /// From now on callers need this token. Answers under way are cut off, as Ditto ends the streams of a
+    /// token that is over.
     pub fn take_token(&self, token: &str) {
-        *self.state.token.lock() = Some(token.to_owned());
+        self.state.token.send_replace(Some(token.to_owned()));
     }
 
     /// The next searches for users of a policy find this thing, as if it were still there.
@@ -98,7 +101,8 @@ impl Drop for Gateway {
 impl State {
     async fn pass_on(&self, request: Request) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let token = self.token.lock().clone();
+        let mut tokens = self.token.subscribe();
+        let token = tokens.borrow_and_update().clone();
         let given = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
         if token.is_some() && given != token.as_ref().map(|token| format!("Bearer {token}")).as_deref() {
             let error = r#"{"status":401,"error":"gateway:authentication.failed","message":"the JWT could not be verified"}"#;
@@ -125,7 +129,12 @@ impl State {
         for (name, value) in said.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
             response = response.header(name, value);
         }
-        response.body(Body::from(said.bytes().await.expect("a whole answer"))).expect("an answer")
+        let ended = async move {
+            if tokens.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        response.body(Body::from_stream(said.bytes_stream().take_until(Box::pin(ended)))).expect("an answer")
     }
 }
 
