@@ -24,7 +24,7 @@ fn main() {
     {
         return facade::stub::serve(rate.parse().expect("a rate"), bytes.parse().expect("a size"));
     }
-    let all: [(&str, fn()); 15] = [
+    let all: [(&str, fn()); 18] = [
         ("apply", apply::run),
         ("dev", dev::run),
         ("engine-checks", engine::checks),
@@ -37,9 +37,12 @@ fn main() {
         ("facade-sockets", facade::fanout::memory),
         ("facade-stalled", facade::fanout::stalled),
         ("operator-storm", operator::storm::run),
+        ("operator-peers-storm", operator::storm::peers),
         ("operator-latency", operator::latency::run),
         ("operator-fleet", operator::fleet::run),
+        ("operator-peers-fleet", operator::fleet::peer),
         ("operator-drift", operator::drift::run),
+        ("operator-failover", operator::failover::run),
     ];
     println!("load average before: {}", sample::load());
     for (name, run) in all {

@@ -3,6 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
 use super::stage::{Operator, Stage};
 use crate::load::{Connection, request};
 use crate::sample;
@@ -26,14 +29,20 @@ pub fn run() {
         stage.runtime.spawn(devices(address.clone(), writer, written.clone(), stop.clone()));
     }
     let (started, before) = (Instant::now(), sample::cpu(child.id()));
-    let latencies = stage.runtime.block_on(repairs(&address));
-    stop.store(true, Ordering::Relaxed);
+    let latencies = stage.runtime.block_on(repairs(&address, "attributes/location", "\"elsewhere\""));
     let seconds = started.elapsed().as_secs_f64();
-    sample::print_percentiles("repaired", latencies);
+    let (written_then, cpu) = (written.load(Ordering::Relaxed), sample::cpu(child.id()) - before);
+    sample::print_percentiles("an attribute is repaired", latencies);
+    stage.runtime.block_on(enforce_units(&stage));
+    std::thread::sleep(Duration::from_secs(5));
+    let unit = "features/temperature/properties/unit";
+    let latencies = stage.runtime.block_on(repairs(&address, unit, "\"kelvin\""));
+    stop.store(true, Ordering::Relaxed);
+    sample::print_percentiles("an enforced property is repaired", latencies);
     println!(
         "meanwhile {:.0} device writes a second (aim of the load {TELEMETRY_PER_SECOND}), CPU of the operator {:.1} ms a repair",
-        f64::from(written.load(Ordering::Relaxed)) / seconds,
-        (sample::cpu(child.id()) - before) * 1_000.0 / f64::from(DRIFTS),
+        f64::from(written_then) / seconds,
+        cpu * 1_000.0 / f64::from(DRIFTS),
     );
 }
 
@@ -54,19 +63,29 @@ async fn devices(address: String, writer: u32, written: Arc<AtomicU32>, stop: Ar
     }
 }
 
+/// From now on the unit of some twins is enforced, beside the telemetry.
+async fn enforce_units(stage: &Stage) {
+    let fields = json!([{"path": "/features/temperature/properties/unit", "mode": "Enforce"}]);
+    let patch = Patch::Merge(json!({"spec": {"management": {"fields": fields}}}));
+    let twins = stage.twins();
+    for index in 0..DRIFTS {
+        twins.patch(&format!("t{index}"), &PatchParams::default(), &patch).await.expect("patched");
+    }
+}
+
 /// Milliseconds until each changed value was the declared one again.
-async fn repairs(address: &str) -> Vec<f64> {
+async fn repairs(address: &str, path: &str, wrong: &str) -> Vec<f64> {
     let mut connection = Connection::open(address).await;
     let mut latencies = Vec::new();
     for index in 0..DRIFTS {
-        let target = format!("/api/2/things/org.bench:t{index}/attributes/location");
-        let (status, _) = connection.ask(&request("PUT", &target, "\"elsewhere\"")).await;
+        let target = format!("/api/2/things/org.bench:t{index}/{path}");
+        let (status, _) = connection.ask(&request("PUT", &target, wrong)).await;
         assert_eq!(status, 204);
         let started = Instant::now();
         loop {
             tokio::time::sleep(Duration::from_millis(2)).await;
             let (_, body) = connection.ask(&request("GET", &target, "")).await;
-            if body != b"\"elsewhere\"" {
+            if body != wrong.as_bytes() {
                 break;
             }
             assert!(started.elapsed() < WITHIN, "t{index} is not repaired");

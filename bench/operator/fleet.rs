@@ -31,8 +31,10 @@ pub fn run() {
         sample::cpu(restarted.id())
     );
     calls(&restarted);
-    drop(restarted);
+}
 
+pub fn peer() {
+    println!("\n### {TWINS} twins, one round");
     let stage = Stage::new();
     let child = stage.start(Operator::ControllerRuntime, &[]);
     std::thread::sleep(Duration::from_secs(3));
@@ -66,13 +68,17 @@ fn watch_resync(stage: &Stage, child: &Child) {
     calls(child);
 }
 
-/// The operator's own count of its calls to Ditto.
+/// The operator's own count of its calls to Ditto and its resyncs.
 fn calls(child: &Child) {
     let Some(address) = last_after(&child.log(), MANAGEMENT) else {
         return println!("  no management port in the log");
     };
     let (_, metrics) = get(&format!("{}/metrics", address.trim_end_matches('/')));
-    for line in metrics.lines().filter(|line| line.contains("ditto_calls") && !line.starts_with('#')) {
+    let is_told = |line: &&str| {
+        let names = ["twinops_ditto_calls", "twinops_resyncs", "twinops_resync_duration_seconds_sum"];
+        names.iter().any(|name| line.starts_with(name))
+    };
+    for line in metrics.lines().filter(is_told) {
         println!("  {line}");
     }
 }

@@ -19,8 +19,17 @@ const ROUNDS: usize = 3;
 const AT_ONCE: usize = 16;
 
 pub fn run() {
+    storm(&[Operator::TwinOps]);
+    plain();
+}
+
+pub fn peers() {
+    storm(&[Operator::ControllerRuntime, Operator::Kopf]);
+}
+
+fn storm(operators: &[Operator]) {
     println!("### {TWINS} twins, engine on disk, {ROUNDS} rounds: median (min to max)");
-    for operator in Operator::ALL {
+    for &operator in operators {
         let mut figures: [Vec<f64>; 7] = Default::default();
         for _ in 0..ROUNDS {
             let stage = Stage::new();
@@ -51,7 +60,6 @@ pub fn run() {
             sample::print(&format!("{}: {name}", operator.name()), unit, values);
         }
     }
-    plain();
 }
 
 /// The same writes without a watch and without a decision: the ceiling.
