@@ -1,6 +1,6 @@
 # Every command a contributor needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help tools clients checkers fuzz generate lint test soak bench static image kind rust
+.PHONY: help tools clients checkers images cluster fuzz generate lint test soak bench static image kind rust
 
 CARGO ?= cargo
 # In CI the committed Cargo.lock must fit Cargo.toml; at a desk cargo may bring it up to date.
@@ -15,11 +15,12 @@ STATIC_TARGET ?= $(shell uname -m)-unknown-linux-musl
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 IMAGE ?= twinops:$(VERSION)
 CONTAINER ?= docker
+IMAGES := $(or $(CARGO_TARGET_DIR),target)/tmp/images
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-tools: ## Build kube-apiserver, etcd, kubectl and helm for the tests, once per version
+tools: ## Build the Kubernetes programs that the tests run, once per version
 	@tests/tools/tools.sh build
 
 clients: ## Install the Ditto clients of others that the tests run, once per version
@@ -27,6 +28,12 @@ clients: ## Install the Ditto clients of others that the tests run, once per ver
 
 checkers: ## Install what checks charts, manifests and workflows, once per version
 	@tests/checkers/checkers.sh build
+
+images: static ## Write the images of the node's pods: our static binary, Mosquitto, pause
+	@tests/cluster/images.sh "$(IMAGES)"
+
+cluster: tools images ## Start a Kubernetes of one node on this machine, and a shell in it (as root)
+	@TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" TWINOPS_CLUSTER_IMAGES="$(IMAGES)" tests/cluster/cluster.sh run
 
 generate: tools rust ## Write crds/, docs/openapi-*.json, docs/settings.md, and the chart's schema, values table and rights
 	$(CARGO) run $(LOCKED) -q -- crds --out crds
@@ -40,10 +47,10 @@ lint: rust ## Check the format, and clippy without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 
-test: tools clients checkers static lint ## Run every test: lint, unit, suite with a real API server
+test: tools clients checkers lint images ## Run every test: lint, unit, suite with a real API server, install on a real node
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED)
 
-soak: tools clients rust ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
+soak: tools clients images ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
 	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --release
 
 fuzz: rust ## Feed the parsers random input for FUZZ_SECONDS each, a minute unless told

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The Kubernetes tools the tests run, built from the Go modules that go.mod beside this file pins.
+# The Kubernetes programs the tests run, built from the Go modules that go.mod beside this file pins,
+# and the one in coredns/.
 #
 #   tools.sh path    prints the folder the tools are in, or will be
 #   tools.sh build   builds those that are missing; instant when none is
@@ -10,23 +11,33 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# The version go.mod pins for a module, without its `v`.
+# The version that go.mod, or the one of a folder beside it, pins for a module, without its `v`.
 version() {
-  sed -n "s|^[[:space:]]*$1 v\([^ ]*\).*|\1|p" "$here/go.mod"
+  sed -n "s|^\(require\)\{0,1\}[[:space:]]*$1 v\([^ ]*\).*|\2|p" "$here/${2:-.}/go.mod"
 }
 
 kubernetes=$(version k8s.io/kubernetes)
 etcd=$(version go.etcd.io/etcd/server/v3)
 helm=$(version helm.sh/helm/v4)
-folder=${TWINOPS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/twinops/tools}/kubernetes-$kubernetes-etcd-$etcd-helm-$helm
+coredns=$(version github.com/coredns/coredns coredns)
+folder=${TWINOPS_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/twinops/tools}/kubernetes-$kubernetes-etcd-$etcd-helm-$helm-coredns-$coredns
 
 # Quickest first: a mistake in the set-up shows within a minute.
-tools=(etcd kubectl helm kube-apiserver)
+tools=(etcd kubectl helm kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet coredns)
+
+# CoreDNS wants other versions of the modules that it shares with Kubernetes, so it has a go.mod of its own.
+module() {
+  case $1 in
+    coredns) echo "$here/coredns" ;;
+    *) echo "$here" ;;
+  esac
+}
 
 package() {
   case $1 in
     etcd) echo go.etcd.io/etcd/server/v3 ;;
     helm) echo helm.sh/helm/v4/cmd/helm ;;
+    coredns) echo . ;;
     *) echo "k8s.io/kubernetes/cmd/$1" ;;
   esac
 }
@@ -60,14 +71,14 @@ build() {
     exec 9>"$folder/.lock"
     flock -n 9 || { echo "tools: another build is running, waiting for it"; flock 9; }
   fi
-  echo "tools: building into $folder; once per version, 5 to 15 minutes on 2 cores"
+  echo "tools: building into $folder; once per version, 10 to 20 minutes on 2 cores"
   local tool part
   for tool in $(missing); do
     echo "tools: building $tool"
     SECONDS=0
     part=$folder/.$tool.part
     # Debian's go forbids itself to fetch the toolchain that go.mod asks for; `auto` allows it.
-    (cd "$here" && GOTOOLCHAIN=${GOTOOLCHAIN:-auto} CGO_ENABLED=0 \
+    (cd "$(module "$tool")" && GOTOOLCHAIN=${GOTOOLCHAIN:-auto} CGO_ENABLED=0 \
       go build -trimpath -ldflags "$(flags)" -o "$part" "$(package "$tool")")
     # Renamed when whole: a build that is killed leaves no half tool.
     mv "$part" "$folder/$tool"
@@ -79,5 +90,5 @@ build() {
 case ${1:-} in
   path) echo "$folder" ;;
   build) build ;;
-  *) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  *) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac
