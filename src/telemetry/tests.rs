@@ -98,6 +98,7 @@ async fn metrics_have_the_names_that_dashboards_rely_on() {
     telemetry.change_seen(Duration::from_millis(5));
     telemetry.listens(true);
     telemetry.leads(true);
+    telemetry.kept_properties(3, 1);
     let dashboard = include_str!("../../manifests/grafana-dashboard.json");
     let known = telemetry.text().unwrap();
     for name in names_in(dashboard) {
