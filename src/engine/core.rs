@@ -67,7 +67,14 @@ impl Core {
                 let changes = policy::without_expired(state, id, caller.now)?.into_iter().collect();
                 Ok(Outcome { answer: Answer::default(), changes, patch: None })
             };
-            self.change(without, None).await?;
+            if command.verb == Verb::Get {
+                self.change(without, None).await?;
+            } else {
+                // Both are applied before either waits for the disk: whoever pipelines commands relies on it.
+                let write =
+                    self.change(|state| apply(state, command, caller), Some((command, caller, cause)));
+                return futures::try_join!(self.change(without, None), write).map(|(_, answer)| answer);
+            }
         }
         if command.verb == Verb::Get {
             return apply(&self.state.read(), command, caller).map(|outcome| outcome.answer);

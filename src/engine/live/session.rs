@@ -3,12 +3,15 @@
 //! Everything is bounded: frames, the queue of signals, answers that somebody else has to give, pings. A client that
 //! does not read loses signals first and its session next; nobody waits for it.
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::WebSocketUpgrade;
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
 use axum::response::Response;
-use futures::SinkExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -38,6 +41,9 @@ const IDLE: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(100);
 /// A client that takes a frame no faster than this is cut off.
 const SEND_MAX: Duration = Duration::from_mins(1);
+/// Commands that were carried out and wait for the disk, at the same time: those of one client share a sync. More are
+/// read when fewer wait.
+const UNSYNCED_MAX: usize = 256;
 /// Answers others have to give, at the same time. More are refused with 429.
 const LATER_MAX: usize = 100;
 /// Signals written before the socket is flushed; so many frames are in memory at most.
@@ -57,7 +63,8 @@ pub fn upgrade(
     let upgrade = upgrade.max_message_size(FRAME_MAX).max_frame_size(FRAME_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (replies, replied) = mpsc::channel(LATER_MAX);
-        let session = Session { server, subscription, searches: Searches::default(), replies, pings: 0 };
+        let (searches, unsynced) = (Searches::default(), FuturesOrdered::new());
+        let session = Session { server, subscription, searches, unsynced, replies, pings: 0 };
         session.run(socket, replied).await;
     }))
 }
@@ -73,6 +80,8 @@ struct Session {
     server: Arc<Server>,
     subscription: Subscription,
     searches: Searches,
+    /// In the order they came; they are answered in it.
+    unsynced: FuturesOrdered<BoxFuture<'static, Answered>>,
     /// Taken by those who answer later; each holds a place until its answer is sent.
     replies: mpsc::Sender<Option<Value>>,
     pings: u32,
@@ -87,10 +96,11 @@ impl Session {
         let end = loop {
             let step = tokio::select! {
                 () = stop.cancelled() => Err(End::Close(close_code::AWAY, "the engine is stopping")),
-                frame = socket.recv() => {
+                frame = socket.recv(), if self.unsynced.len() < UNSYNCED_MAX => {
                     heard = Instant::now();
                     self.receive(frame, &mut socket).await
                 }
+                Some(answered) = self.unsynced.next() => self.answered(answered, &mut socket).await,
                 Some(signal) = self.subscription.next() => self.forward(signal, &mut socket).await,
                 Some(reply) = replied.recv() => match reply {
                     Some(reply) => send(&mut socket, &reply).await,
@@ -141,6 +151,9 @@ impl Session {
 
     async fn text(&mut self, text: &str, socket: &mut WebSocket) -> Result<(), End> {
         if let Some((name, control)) = control::read(text) {
+            while let Some(answered) = self.unsynced.next().await {
+                self.answered(answered, socket).await?;
+            }
             return match control {
                 Ok(control) => self.control(name, control, socket).await,
                 Err(Refused::Closes(reason)) => Err(End::Close(close_code::NORMAL, reason)),
@@ -150,7 +163,22 @@ impl Session {
                 }
             };
         }
-        match answer(&self.server, &self.subscription.subscriber, text).await {
+        let (server, subscriber) = (Arc::clone(&self.server), Arc::clone(&self.subscription.subscriber));
+        let text = text.to_owned();
+        let mut answer = async move { answer(&server, &subscriber, &text).await }.boxed();
+        // The first step carries it out, all others wait for the disk: so commands keep their order.
+        match futures::poll!(&mut answer) {
+            Poll::Ready(answered) if self.unsynced.is_empty() => {
+                return self.answered(answered, socket).await;
+            }
+            Poll::Ready(answered) => self.unsynced.push_back(std::future::ready(answered).boxed()),
+            Poll::Pending => self.unsynced.push_back(answer),
+        }
+        Ok(())
+    }
+
+    async fn answered(&mut self, answered: Answered, socket: &mut WebSocket) -> Result<(), End> {
+        match answered {
             Answered::Now(frames) => send_all(socket, &frames).await,
             Answered::Search(action, envelope) => {
                 let frames = self.searches.answer(&action, *envelope, &self.server.core, &self.reader());
