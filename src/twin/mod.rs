@@ -23,7 +23,9 @@ pub mod request;
 pub mod rql_text;
 pub mod said;
 pub mod status;
+pub mod telemetry;
 pub mod tenancy;
+pub mod topics;
 
 #[cfg(test)]
 mod tests;
