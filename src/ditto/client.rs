@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Certificate, StatusCode};
 use serde_json::Value;
 
@@ -136,6 +136,16 @@ impl DittoClient {
             Err(inner.no_answer(&format!("{} instead of a stream", answer.status)))
         };
         inner.counted(verb, &correlation_id, opening).await
+    }
+
+    /// The header that says who we are, for a socket.
+    pub(super) async fn login_header(&self) -> Result<Option<(HeaderName, HeaderValue)>, Refused> {
+        self.0.login.header().await
+    }
+
+    /// Ditto refused who we are on a socket.
+    pub(super) fn doubt_login(&self) {
+        self.0.login.doubt();
     }
 
     /// What the correlation ids of this client, and of no other, start with.

@@ -1,4 +1,5 @@
-//! Ditto over HTTP: the ports [`Things`](crate::ports::Things) and [`Policies`](crate::ports::Policies).
+//! Ditto over HTTP: the ports [`Things`](crate::ports::Things) and [`Policies`](crate::ports::Policies). Over a
+//! WebSocket: the [`link`] of the bridge.
 //!
 //! One call is one request with one deadline, never retried here. What an answer means is decided in
 //! one pure function, [`read_answer`]. Concurrency is the caller's.
@@ -8,6 +9,7 @@ mod changes;
 mod client;
 mod connection;
 mod fields;
+pub mod link;
 mod login;
 mod policies;
 mod request;

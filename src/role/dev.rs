@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::NOTHING_TRIED;
 use crate::ditto::DittoClient;
 use crate::engine::{self, Durability, EngineOptions};
+use crate::mqtt::{self, Broker};
 use crate::ports::Policies;
 use crate::settings::{Data, Dev, LOOPBACK_SUBJECT, Prune};
 use crate::source::{
@@ -45,13 +47,32 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     let engine =
         engine::start(options, stop.clone()).await.map_err(super::flagged_engine("--engine-listen"))?;
     let telemetry = Telemetry::new();
-    let readiness = Readiness::new(["twins"]);
-    let management =
-        telemetry::serve(dev.management_listen, telemetry.clone(), readiness.clone(), stop.clone()).await?;
-    let facade = super::facade::beside_engine(&dev, engine.address, telemetry, stop.clone())
+    let readiness = Readiness::new(["twins"].into_iter().chain(mqtt::CHECKS));
+    let broker = Broker::start(dev.mqtt_listen, stop.clone())
         .await
-        .map_err(super::flagged_facade("--facade-listen"))?;
-    println!("{}", greeting(&dev, [engine.address, facade.address, management.address]));
+        .context("check --mqtt-listen (TWINOPS_MQTT_LISTEN); port 0 picks a free one")?;
+    let bridge = super::bridge::beside_engine(
+        broker.address,
+        engine.address,
+        telemetry.clone(),
+        readiness.clone(),
+        stop.clone(),
+    )?;
+    let devices = mqtt::devices::router(bridge.questions.clone());
+    let management = telemetry::serve_with(
+        dev.management_listen,
+        telemetry.clone(),
+        readiness.clone(),
+        devices,
+        stop.clone(),
+    )
+    .await?;
+    let facade =
+        super::facade::beside_engine(&dev, [engine.address, broker.address], telemetry, stop.clone())
+            .await
+            .map_err(super::flagged_facade("--facade-listen"))?;
+    let addresses = [engine.address, facade.address, broker.address, management.address];
+    println!("{}", greeting(&dev, addresses));
 
     let ditto = super::ditto::client_of_engine(&format!("http://{}", engine.address), "dev")?;
     let subjects = ditto.whoami().await?;
@@ -69,22 +90,21 @@ pub async fn run(dev: Dev) -> anyhow::Result<ExitCode> {
     folder.leftovers(&mut board).await;
     folder.follow(watcher, &mut board, &stop).await;
     facade.stopped().await;
+    bridge.stopped().await;
+    broker.stopped().await;
     engine.stopped().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn greeting(dev: &Dev, [engine, facade, management]: [SocketAddr; 3]) -> String {
-    let later: Vec<_> =
-        dev.not_in_this_version().iter().map(|(name, _)| format!("{name} not in this version")).collect();
+fn greeting(dev: &Dev, [engine, facade, mqtt, management]: [SocketAddr; 4]) -> String {
     let data = match &dev.data {
         Data::Folder(path) => path.display().to_string(),
         Data::Ephemeral => "in memory".to_owned(),
     };
     let folders: Vec<_> = dev.folder.paths.iter().map(|path| path.display().to_string()).collect();
     format!(
-        "twinops {}: engine http://{engine}, facade http://{facade}, management http://{management}, {}; data {data}; watching {}",
+        "twinops {}: engine http://{engine}, facade http://{facade}, mqtt mqtt://{mqtt}, management http://{management}; data {data}; watching {}",
         telemetry::VERSION,
-        later.join(", "),
         folders.join(" "),
     )
 }

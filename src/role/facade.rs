@@ -33,7 +33,7 @@ const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// In front of the engine of this very process, for everybody on this machine.
 pub async fn beside_engine(
     dev: &Dev,
-    engine: SocketAddr,
+    [engine, broker]: [SocketAddr; 2],
     telemetry: Telemetry,
     stop: CancellationToken,
 ) -> Result<Running, FacadeError> {
@@ -48,7 +48,7 @@ pub async fn beside_engine(
         origins: vec![],
         operator_subject: None,
         devops: None,
-        mqtt: None,
+        mqtt: Some((broker.ip().to_string(), broker.port())),
         tls: None,
         drain_delay: Duration::ZERO,
     };

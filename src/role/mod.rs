@@ -1,5 +1,6 @@
 //! One module per command: everything meets here, and nothing is decided here.
 mod apply;
+mod bridge;
 mod crds;
 mod dev;
 mod ditto;
@@ -24,6 +25,7 @@ pub const NOTHING_TRIED: u8 = 2;
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     match settings.role {
         Role::Apply(apply) => apply::run(apply).await,
+        Role::Bridge(bridge) => bridge::run(*bridge).await,
         Role::Crds { out } => crds::run(out.as_deref()),
         Role::Dev(dev) => dev::run(dev).await,
         Role::Engine(engine) => engine::run(engine).await,

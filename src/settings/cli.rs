@@ -42,6 +42,7 @@ pub enum Command {
     Operator(OperatorArgs),
     Engine(EngineArgs),
     Facade(Box<FacadeArgs>),
+    Bridge(Box<BridgeArgs>),
     Health(HealthArgs),
     Secrets(SecretsArgs),
     Crds(CrdsArgs),
@@ -75,6 +76,7 @@ impl Command {
             Self::Operator(_) => "operator",
             Self::Engine(_) => "engine",
             Self::Facade(_) => "facade",
+            Self::Bridge(_) => "bridge",
             Self::Health(_) => "health",
             Self::Secrets(_) => "secrets",
             Self::Crds(_) => "crds",
@@ -110,7 +112,7 @@ pub struct DevArgs {
     #[arg(long, env = "TWINOPS_FACADE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub facade_listen: String,
 
-    /// Where the MQTT broker will be served (not in this version).
+    /// Where the MQTT broker is served. Port 0 picks a free one.
     #[arg(long, env = "TWINOPS_MQTT_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:1883")]
     pub mqtt_listen: String,
 
@@ -252,6 +254,7 @@ pub struct EngineArgs {
     pub basic_auth_file: Option<PathBuf>,
 }
 
+pub use super::bridge::BridgeArgs;
 pub use super::facade::FacadeArgs;
 pub use super::secrets::SecretsArgs;
 

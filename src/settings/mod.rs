@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod bridge;
 pub mod cli;
 mod ditto;
 mod facade;
@@ -15,6 +16,7 @@ mod secrets;
 mod table;
 mod value;
 
+pub use bridge::{Bridge, Mqtt, MqttTls, MqttVersion, Qos, Replica};
 pub use cli::{Durability, LogFormat, Output};
 pub use ditto::{Credentials, Ditto, LOOPBACK_SUBJECT, Secret};
 pub use facade::{Facade, FacadeAuth, Oidc, Tls};
@@ -55,6 +57,7 @@ pub enum Role {
     Operator(Operator),
     Engine(Engine),
     Facade(Box<Facade>),
+    Bridge(Box<Bridge>),
     Crds {
         /// Unset: print them.
         out: Option<PathBuf>,
@@ -78,13 +81,6 @@ pub struct Dev {
     pub folder: Folder,
     /// Look every second instead of being told.
     pub poll: bool,
-}
-
-impl Dev {
-    /// The servers that have a flag and do not exist yet, for the line that is printed at the start.
-    pub fn not_in_this_version(&self) -> [(&'static str, SocketAddr); 1] {
-        [("mqtt", self.mqtt_listen)]
-    }
 }
 
 /// `twinops apply`
@@ -235,6 +231,7 @@ pub fn check(cli: cli::Cli, around: &Surroundings) -> Result<Settings, Vec<Mista
         cli::Command::Operator(args) => Role::Operator(operator(args, around, &mut mistakes)),
         cli::Command::Engine(args) => Role::Engine(engine(args, around, &mut mistakes)),
         cli::Command::Facade(args) => Role::Facade(Box::new(facade::check(&args, around, &mut mistakes))),
+        cli::Command::Bridge(args) => Role::Bridge(Box::new(bridge::check(&args, around, &mut mistakes))),
         cli::Command::Crds(args) => Role::Crds { out: args.out },
         cli::Command::Openapi { api } => Role::Openapi(api),
         cli::Command::Health(args) => Role::Health(health(&args, around, &mut mistakes)),

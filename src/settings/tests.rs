@@ -294,7 +294,6 @@ fn dev_has_the_addresses_people_rely_on() {
     let expected = ["127.0.0.1:8080", "127.0.0.1:8000", "127.0.0.1:1883", "127.0.0.1:9090"];
     assert_eq!(listens.map(|address| address.to_string()), expected);
     assert_eq!(dev.data, Data::Folder(".twinops".into()));
-    assert_eq!(dev.not_in_this_version().map(|(name, _)| name), ["mqtt"]);
 }
 
 #[test]
@@ -328,7 +327,7 @@ fn every_flag_has_a_variable_and_every_command_an_example() {
 #[test]
 fn a_wrong_command_line_is_exit_code_2() {
     for line in
-        ["twinops", "twinops apply", "twinops dev --ditto", "twinops bridge", "twinops apply d -o xml"]
+        ["twinops", "twinops apply", "twinops dev --ditto", "twinops bridges", "twinops apply d -o xml"]
     {
         let error = cli::Cli::try_parse_from(line.split_whitespace()).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{line}");

@@ -1,4 +1,5 @@
-//! What the process says about itself: log lines, metrics, health. The names of all metrics stand here.
+//! What the process says about itself: log lines, metrics, health. The names of all metrics stand here and in
+//! [`mqtt`].
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 mod logs;
+mod mqtt;
 mod readiness;
 mod serve;
 #[cfg(test)]
@@ -21,7 +23,7 @@ pub mod traces;
 
 pub use logs::{LogError, start_logs};
 pub use readiness::Readiness;
-pub use serve::{Management, NoManagement, serve};
+pub use serve::{Management, NoManagement, serve, serve_with};
 
 /// The version of this program, as `/health` and `twinops_build_info` show it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -123,6 +125,7 @@ pub struct Telemetry {
     kept_properties: Family<State, Gauge<u64, AtomicU64>>,
     strays: Gauge<u64, AtomicU64>,
     leader: Gauge,
+    mqtt: mqtt::Mqtt,
 }
 
 impl Default for Telemetry {
@@ -157,6 +160,7 @@ impl Telemetry {
             kept_properties: Family::default(),
             strays: Gauge::default(),
             leader: Gauge::default(),
+            mqtt: mqtt::Mqtt::default(),
         };
         telemetry.register(&mut registry);
         Self { registry: Arc::new(registry), ..telemetry }
@@ -192,6 +196,7 @@ impl Telemetry {
         registry.register("requests", "Requests to the facade, by route and answer", self.requests.clone());
         let help = "Time from the head of a request to the head of its answer";
         registry.register_with_unit("request_duration", help, Unit::Seconds, self.request_duration.clone());
+        self.mqtt.register(registry);
         registry.register("sockets", "Sockets and event streams that are open", self.sockets.clone());
         registry.register("logins", "Passwords that were looked at", self.logins.clone());
     }
@@ -220,7 +225,11 @@ impl Telemetry {
 
     /// Something was let go because a limit was reached.
     pub fn dropped(&self, what: &'static str) {
-        self.dropped.get_or_create(&What { what }).inc();
+        self.dropped_many(what, 1);
+    }
+
+    pub fn dropped_many(&self, what: &'static str, more: u64) {
+        self.dropped.get_or_create(&What { what }).inc_by(more);
     }
 
     /// A request to the facade was answered.

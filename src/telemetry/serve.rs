@@ -49,6 +49,20 @@ pub async fn serve(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<Management, NoManagement> {
+    serve_with(listen, telemetry, readiness, Router::new(), stop).await
+}
+
+/// As [`serve`], and what `more` serves.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub async fn serve_with(
+    listen: SocketAddr,
+    telemetry: Telemetry,
+    readiness: Readiness,
+    more: Router,
+    stop: CancellationToken,
+) -> Result<Management, NoManagement> {
     let failed = |cause| NoManagement { address: listen, cause };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -57,7 +71,8 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/health", get(health))
         .with_state(readiness)
-        .route("/metrics", get(metrics).with_state(telemetry));
+        .route("/metrics", get(metrics).with_state(telemetry))
+        .merge(more);
     let task = tokio::spawn(async move {
         let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {

@@ -1,0 +1,419 @@
+//! The bridge at work: one task that reads the broker and the link to Ditto, and does what the core decides.
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::BytesMut;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::core::{Core, CoreOptions, Device, Effect, Incoming, Presence};
+use super::link::{Link, LinkError};
+use super::meter::{BrokerWindow, Meter};
+use super::outbox::Outbox;
+use super::wire::{Packet, Welcome, Wire, WireError};
+use crate::ditto::link::{self, Heard, LinkOptions};
+use crate::ditto::{DittoClient, SetupError};
+use crate::settings::{Bridge, Mqtt, Qos};
+use crate::telemetry::{Readiness, Telemetry};
+use crate::twin::topics::Topics;
+
+/// What the bridge must reach to be ready.
+pub const CHECKS: [&str; 2] = ["broker", "bridge_ditto"];
+/// Delay before the second try to connect; it doubles with each.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+/// The least delay after another client took our name: it will do so again.
+const TAKEN_OVER: Duration = Duration::from_secs(5);
+/// A broker that is there and ends so many connections in a row soon after it let us in: Mosquitto does not say that
+/// another client took our name.
+const SHORT_MAX: u32 = 2;
+/// A connection that held so long was no failure.
+const HELD: Duration = Duration::from_secs(10);
+/// Bytes that wait for the broker before nothing more is read from it, and no dead letter is written.
+const UNSENT_MAX: usize = 1_024 * 1_024;
+/// How often metrics are told, and files looked at.
+const TICK: Duration = Duration::from_secs(1);
+const LOOK_EVERY: u32 = 5;
+/// What is taken from Ditto before the broker has its turn.
+const HEARD_AT_ONCE: usize = 1_024;
+const SUBSCRIPTION: u16 = 1;
+/// Questions about devices that may wait.
+const QUESTIONS: usize = 16;
+
+/// A question for the list of devices.
+pub struct Question {
+    pub state: Option<Presence>,
+    pub after: String,
+    pub limit: usize,
+    pub answer: oneshot::Sender<Vec<Device>>,
+}
+
+/// A bridge while it runs.
+pub struct Running {
+    /// Takes questions as long as it runs.
+    pub questions: mpsc::Sender<Question>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub async fn stopped(self) {
+        drop(self.task.await);
+    }
+}
+
+/// Starts the bridge; it runs until `stop`.
+///
+/// # Errors
+/// What Ditto is reached with cannot be used.
+pub fn start(
+    settings: Bridge,
+    client: DittoClient,
+    telemetry: Telemetry,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> Result<Running, SetupError> {
+    let ended = CancellationToken::new();
+    let options = LinkOptions {
+        ws_url: settings.ditto.ws_url.clone(),
+        client,
+        ca_file: settings.ditto.ca_file.clone(),
+    };
+    let ditto = link::open(options, ended.clone())?;
+    let (questions, asked) = mpsc::channel(QUESTIONS);
+    let now = Instant::now();
+    let core = CoreOptions {
+        topics: settings.topics.clone(),
+        replica: settings.replica,
+        payload_max: settings.payload_max,
+        max_rate: settings.max_rate,
+        auto_create: settings.auto_create.clone(),
+        window: settings.ditto_writes,
+        deadline: settings.ditto.timeout,
+        command_subtopics: settings.command_subtopics,
+        dead_letter_topic: settings.dead_letter_topic.clone(),
+    };
+    let driver = Driver {
+        core: Core::new(core, now, rand::random()),
+        subscriptions: subscriptions(&settings.topics, settings.mqtt.qos),
+        files: stamps(&settings.mqtt),
+        mqtt: Arc::new(settings.mqtt),
+        link: None,
+        outbox: Outbox::default(),
+        ditto,
+        telemetry,
+        readiness,
+        asked,
+        has_subscribed: false,
+        failed: 0,
+        short: 0,
+        connected: now,
+        window: BrokerWindow::new(now),
+        meter: Meter::default(),
+        ticks: 0,
+    };
+    let task = tokio::spawn(async move {
+        driver.run(stop).await;
+        ended.cancel();
+    });
+    Ok(Running { questions, task })
+}
+
+fn subscriptions(topics: &Topics, qos: Qos) -> Vec<(String, Qos)> {
+    let telemetry = topics.telemetry_filters();
+    let filters = topics.filters().into_iter().enumerate();
+    filters.map(|(at, filter)| (filter, if at < telemetry { qos } else { Qos::AtLeastOnce })).collect()
+}
+
+type Opening = BoxFuture<'static, Result<(Link, Welcome), LinkError>>;
+
+struct Driver {
+    core: Core,
+    mqtt: Arc<Mqtt>,
+    subscriptions: Vec<(String, Qos)>,
+    /// When the files of the connection were written.
+    files: Vec<Option<SystemTime>>,
+    link: Option<Link>,
+    outbox: Outbox,
+    ditto: link::Link,
+    telemetry: Telemetry,
+    readiness: Readiness,
+    asked: mpsc::Receiver<Question>,
+    has_subscribed: bool,
+    failed: u32,
+    /// Connections in a row that were ended soon.
+    short: u32,
+    connected: Instant,
+    window: BrokerWindow,
+    meter: Meter,
+    ticks: u32,
+}
+
+impl Driver {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut opening: Option<Opening> = Some(self.open(Duration::ZERO));
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let wake = tokio::time::sleep(Duration::ZERO);
+        let mut wake = std::pin::pin!(wake);
+        loop {
+            let due = self.core.next_turn(Instant::now());
+            if wake.deadline().into_std() != due {
+                wake.as_mut().reset(due.into());
+            }
+            let may_read = self.may_read();
+            let step = tokio::select! {
+                () = stop.cancelled() => break,
+                heard = self.ditto.heard.recv() => { self.read_ditto(heard); Ok(()) }
+                turned = turn(&mut self.link, may_read) => turned,
+                opened = opened(&mut opening) => { opening = None; self.welcome(opened) }
+                Some(question) = self.asked.recv() => { self.answer(question); Ok(()) }
+                _ = tick.tick() => self.tick(may_read),
+                () = &mut wake => Ok(()),
+            };
+            let step = step.and_then(|()| self.read_broker()).and_then(|()| self.act());
+            if let Err(error) = step {
+                let delay = self.lost(&error);
+                opening = Some(self.open(delay));
+            }
+        }
+        if let Some(link) = self.link.take() {
+            link.close().await;
+        }
+    }
+
+    fn open(&self, delay: Duration) -> Opening {
+        let mqtt = Arc::clone(&self.mqtt);
+        async move {
+            tokio::time::sleep(delay).await;
+            Link::open(&mqtt).await
+        }
+        .boxed()
+    }
+
+    fn may_read(&self) -> bool {
+        !self.core.is_full() && self.link.as_ref().is_some_and(|link| link.unsent() < UNSENT_MAX)
+    }
+
+    /// A connection. What is not acknowledged of ours goes out again, and what is not acknowledged of theirs comes again.
+    fn welcome(&mut self, opened: Result<(Link, Welcome), LinkError>) -> Result<(), LinkError> {
+        let (link, welcome) = opened?;
+        let link = self.link.insert(link);
+        let (wire, to) = link.outgoing();
+        // A session that is there may be of other settings, so the first connection always subscribes. Later ones do
+        // not: 3.1.1 would send all that is retained once more.
+        if !welcome.session_present || !self.has_subscribed {
+            wire.subscribe(SUBSCRIPTION, &self.subscriptions, to)?;
+        }
+        self.outbox.again(welcome.receive_maximum, wire, to)?;
+        self.connected = Instant::now();
+        self.telemetry.mqtt_connection("connected");
+        self.telemetry.mqtt_connected("broker", true);
+        self.readiness.set(CHECKS[0], Ok(()));
+        tracing::info!(
+            broker = self.mqtt.host,
+            session_present = welcome.session_present,
+            "connected to the broker"
+        );
+        Ok(())
+    }
+
+    /// Forgets the connection. Returns how long to wait before the next.
+    fn lost(&mut self, error: &LinkError) -> Duration {
+        let was_open = self.link.take().is_some();
+        let held = self.connected.elapsed() >= HELD;
+        if was_open && held {
+            self.failed = 0;
+        }
+        let is_short = was_open && !held && matches!(error, LinkError::Ended | LinkError::Broken(_));
+        self.short = if is_short { self.short + 1 } else { 0 };
+        self.core.disconnected();
+        let said = matches!(error, LinkError::Said(why) if why.contains("SessionTakenOver"));
+        let taken_over = said || self.short >= SHORT_MAX;
+        let result = match error {
+            _ if taken_over => "taken_over",
+            LinkError::Refused(_) => "refused",
+            LinkError::Unreached { .. } => "unreached",
+            LinkError::Files(_) => "files",
+            _ => "lost",
+        };
+        self.telemetry.mqtt_connection(result);
+        self.telemetry.mqtt_connected("broker", false);
+        let delay = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.failed.min(16))).min(RETRY_MAX);
+        let delay = if taken_over { delay.max(TAKEN_OVER) } else { delay };
+        self.failed = self.failed.saturating_add(1);
+        let hint = if taken_over {
+            "it seems that another client has our client id: give each bridge its own --mqtt-client-id or --replica"
+        } else {
+            ""
+        };
+        tracing::warn!(%error, hint, "no connection to the broker; trying again");
+        self.readiness.set(CHECKS[0], Err(error.to_string()));
+        delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+    }
+
+    /// Takes what was read.
+    fn read_broker(&mut self) -> Result<(), LinkError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let now = Instant::now();
+        while let Some(packet) = link.packet()? {
+            match packet {
+                Packet::Publish(publish) => {
+                    let incoming = Incoming {
+                        topic: &publish.topic,
+                        payload: &publish.payload,
+                        skipped: publish.skipped,
+                        is_duplicate: publish.is_duplicate,
+                        packet: publish.id,
+                    };
+                    self.core.message(incoming, now);
+                }
+                Packet::PubAck(id) => self.outbox.acknowledged(id),
+                Packet::SubAck(granted) => {
+                    if let Some(at) = granted.iter().position(|granted| !granted) {
+                        let filter = self.subscriptions.get(at).map_or("", |(filter, _)| filter);
+                        return Err(LinkError::Refused(format!("it may not subscribe to {filter}")));
+                    }
+                    self.has_subscribed = true;
+                }
+                Packet::Disconnect(why) => return Err(LinkError::Said(why)),
+                Packet::Welcome(_) | Packet::Pong | Packet::Other => {}
+            }
+        }
+        if let Some(most) = self.window.saw(self.core.acks.len(), now) {
+            tracing::warn!(
+                most,
+                "the broker never has more messages on their way: raise its window (Mosquitto: max_inflight_messages 8192)"
+            );
+        }
+        Ok(())
+    }
+
+    fn read_ditto(&mut self, heard: Option<Heard>) {
+        let now = Instant::now();
+        let Some(heard) = heard else { return };
+        self.take(heard, now);
+        for _ in 0..HEARD_AT_ONCE {
+            let Ok(heard) = self.ditto.heard.try_recv() else { return };
+            self.take(heard, now);
+        }
+    }
+
+    fn take(&mut self, heard: Heard, now: Instant) {
+        match &heard {
+            Heard::Up { live, .. } => {
+                self.readiness.set(CHECKS[1], Ok(()));
+                tracing::info!(commands = live, "connected to Ditto");
+            }
+            Heard::Down { why, .. } => {
+                tracing::warn!(why, "no connection to Ditto; trying again");
+                self.readiness.set(CHECKS[1], Err(why.clone()));
+            }
+            _ => {}
+        }
+        self.core.heard(heard, now);
+    }
+
+    /// Lets the core decide, and does what it decides.
+    fn act(&mut self) -> Result<(), LinkError> {
+        self.core.turn(Instant::now());
+        let mut nowhere = BytesMut::new();
+        let (wire, to) = match &mut self.link {
+            Some(link) => {
+                let (wire, to) = link.outgoing();
+                (Some(wire), to)
+            }
+            None => (None, &mut nowhere),
+        };
+        let mut letters_dropped = 0;
+        for effect in self.core.effects() {
+            match effect {
+                Effect::Order(order) => {
+                    // The window keeps it from being full; what is lost is found out at its deadline.
+                    if self.ditto.orders.try_send(order).is_err() {
+                        self.telemetry.dropped("orders");
+                    }
+                }
+                Effect::Publish { topic, payload, is_command: true } => self.outbox.push(topic, payload),
+                Effect::Publish { topic, payload, is_command: false } => match wire {
+                    Some(wire) if to.len() < UNSENT_MAX => {
+                        wire.publish(None, false, &topic, &payload.into(), to)?;
+                    }
+                    _ => letters_dropped += 1,
+                },
+                Effect::Rejected { reason, topic, why } => {
+                    tracing::warn!(reason = reason.word(), from = topic, why, "a message was not written");
+                }
+            }
+        }
+        self.core.counts.letters_dropped += letters_dropped;
+        match wire {
+            Some(wire) => self.send(wire).map_err(LinkError::from),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&mut self, wire: Wire) -> Result<(), WireError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let (_, to) = link.outgoing();
+        while let Some(id) = self.core.acks.due() {
+            Wire::acknowledge(id, to);
+        }
+        if to.len() < UNSENT_MAX {
+            self.outbox.send(wire, to)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, question: Question) {
+        let Question { state, after, limit, answer } = question;
+        let wanted = |presence| state.is_none_or(|state| state == presence);
+        drop(answer.send(self.core.devices(Instant::now(), wanted, &after, limit)));
+    }
+
+    fn tick(&mut self, may_read: bool) -> Result<(), LinkError> {
+        let now = Instant::now();
+        self.meter.tell(&self.core, (self.outbox.len(), self.outbox.dropped), &self.telemetry, now);
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(LOOK_EVERY) && self.link.is_some() {
+            let files = stamps(&self.mqtt);
+            if files != self.files {
+                self.files = files;
+                self.failed = 0;
+                return Err(LinkError::Files("its files changed: connecting anew with them".to_owned()));
+            }
+        }
+        match &mut self.link {
+            Some(link) => link.tick(may_read, now),
+            None => Ok(()),
+        }
+    }
+}
+
+/// When password, CA, certificate and key were written.
+fn stamps(mqtt: &Mqtt) -> Vec<Option<SystemTime>> {
+    let password = mqtt.login.iter().filter_map(|(_, secret)| match secret {
+        crate::settings::Secret::File(path) => Some(path),
+        crate::settings::Secret::Value(_) => None,
+    });
+    let tls = mqtt.tls.iter().flat_map(|tls| {
+        tls.ca_file.iter().chain(tls.identity.iter().flat_map(|(certificate, key)| [certificate, key]))
+    });
+    password.chain(tls).map(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok()).collect()
+}
+
+async fn turn(link: &mut Option<Link>, may_read: bool) -> Result<(), LinkError> {
+    match link {
+        Some(link) => link.turn(may_read).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn opened(opening: &mut Option<Opening>) -> Result<(Link, Welcome), LinkError> {
+    match opening {
+        Some(opening) => opening.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,15 @@
+//! Devices over MQTT: what they say becomes properties of their things, what things want becomes commands to them.
+//!
+//! [`core`] decides and does nothing itself; [`bridge`] reads the broker and Ditto and does what it decides; [`broker`]
+//! is the broker of `dev`.
+pub mod bridge;
+pub mod broker;
+pub mod core;
+pub mod devices;
+mod link;
+mod meter;
+mod outbox;
+mod wire;
+
+pub use bridge::{CHECKS, Running, start};
+pub use broker::Broker;
