@@ -9,6 +9,8 @@ LOCKED := $(if $(CI),--locked)
 TOOLS_BIN = $(shell tests/tools/tools.sh path)
 # How often a loop of the soak repeats; `make test` leaves it to each test.
 SOAK_ROUNDS ?= 1000
+# How long the soak keeps the bridge under load; `make test` a minute.
+SOAK_SECONDS ?= 1800
 FUZZ_SECONDS ?= 60
 # The image's binary needs no library of the system, so it is linked against musl.
 STATIC_TARGET ?= $(shell uname -m)-unknown-linux-musl
@@ -51,7 +53,7 @@ test: tools clients checkers lint images ## Run every test: lint, unit, suite wi
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED)
 
 soak: tools clients images ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
-	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --release
+	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_SOAK_SECONDS=$(SOAK_SECONDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --release
 
 fuzz: rust ## Feed the parsers random input for FUZZ_SECONDS each, a minute unless told
 	TWINOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test $(LOCKED) --lib fuzz -- --nocapture

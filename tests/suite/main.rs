@@ -11,5 +11,6 @@ mod facade;
 mod faults;
 mod folder;
 mod layers;
+mod mqtt;
 mod source;
 mod support;

@@ -25,7 +25,7 @@ impl Dev {
         let mut command = twinops();
         command.arg("dev").arg(files);
         command.args(["--engine-listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"]);
-        command.args(["--facade-listen", "127.0.0.1:0"]).args(more);
+        command.args(["--facade-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"]).args(more);
         let mut child = Child::start(name, &command, logs).expect("dev starts");
         let url = wait_for("dev to listen", STARTS_WITHIN, || {
             assert!(child.ended().is_none(), "dev ended:\n{}", child.log());

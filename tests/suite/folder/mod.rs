@@ -1,7 +1,7 @@
 //! A folder of YAML as users run it: the binary against an engine.
 mod apply;
 mod bad_input;
-mod dev;
+pub mod dev;
 mod gateway;
 mod policies;
 mod prune;

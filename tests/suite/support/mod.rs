@@ -4,6 +4,7 @@ pub mod ditto;
 pub mod gate;
 pub mod gateway;
 pub mod generated;
+pub mod mqtt;
 pub mod process;
 pub mod tools;
 
