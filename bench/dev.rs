@@ -21,6 +21,8 @@ pub fn run() {
             "127.0.0.1:0",
             "--engine-listen",
             "127.0.0.1:0",
+            "--mqtt-listen",
+            "127.0.0.1:0",
             "--management-listen",
             "127.0.0.1:0",
         ]);

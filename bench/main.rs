@@ -11,6 +11,7 @@ mod dev;
 mod engine;
 mod facade;
 mod load;
+mod mqtt;
 mod operator;
 mod sample;
 
@@ -36,6 +37,9 @@ fn main() {
         ("facade-fanout", facade::fanout::delivered),
         ("facade-sockets", facade::fanout::memory),
         ("facade-stalled", facade::fanout::stalled),
+        ("mqtt-throughput", mqtt::throughput),
+        ("mqtt-latency", mqtt::latency),
+        ("mqtt-overload", mqtt::overload),
         ("operator-storm", operator::storm::run),
         ("operator-peers-storm", operator::storm::peers),
         ("operator-latency", operator::latency::run),

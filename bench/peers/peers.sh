@@ -37,6 +37,8 @@ build() {
   mkdir -p "$folder/ws"
   cp "$here"/ws/package{,-lock}.json "$folder/ws"
   npm ci --prefix "$folder/ws" --no-audit --no-fund --ignore-scripts
+  # The bridge in Python runs with the packages of the tests' clients.
+  "$here/../../tests/clients/clients.sh" build
   touch "$folder/ready"
   echo "peers: ready in $folder"
 }

@@ -1,0 +1,54 @@
+//! Devices over MQTT: the bridge between the real Mosquitto and the engine, beside a bridge in Python.
+#![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
+mod latency;
+mod overload;
+mod throughput;
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::ditto::{Ditto, Engine};
+use crate::support::mqtt::{Bridge, Mosquitto};
+
+pub use latency::run as latency;
+pub use overload::run as overload;
+pub use throughput::run as throughput;
+
+const DEVICES: usize = 1_000;
+
+/// A message of about 100 bytes.
+fn payload(number: u64) -> String {
+    format!(r#"{{"temperature": {}.{:02}, "humidity": {}, "n": {number:012}1, "status": "nominal", "unit": "celsius"}}"#, number % 50, number % 100, number % 101)
+        .replace("\"n\": 0", "\"n\": 1")
+}
+
+fn topic(device: usize) -> String {
+    format!("devices/org.bench:d{device}/telemetry")
+}
+
+/// An engine with a thing for every device, in memory or on disk.
+fn engine(folder: &Path, on_disk: bool) -> Engine {
+    let data = folder.join("data");
+    let engine = Engine::start(folder, on_disk.then_some(data.as_path()));
+    things(&engine.ditto, DEVICES);
+    engine
+}
+
+fn things(ditto: &Ditto, count: usize) {
+    let (status, _) = ditto.call("nginx:ditto", "PUT", "/policies/org.bench:all", Some(&json!({"entries": {"all": {
+        "subjects": {"nginx:ditto": {"type": "user"}},
+        "resources": {"thing:/": {"grant": ["READ", "WRITE"]}, "policy:/": {"grant": ["READ", "WRITE"]}, "message:/": {"grant": ["READ", "WRITE"]}},
+    }}})));
+    assert!(status < 300, "{status}");
+    for device in 0..count {
+        let thing = json!({"policyId": "org.bench:all"});
+        let (status, body) =
+            ditto.call("nginx:ditto", "PUT", &format!("/things/org.bench:d{device}"), Some(&thing));
+        assert!(status < 300, "{body}");
+    }
+}
+
+fn bridge(folder: &Path, mosquitto: &Mosquitto, ditto: &str, more: &[&str]) -> Bridge {
+    Bridge::start(folder, mosquitto.port, ditto, more)
+}
