@@ -25,7 +25,7 @@ fn main() {
     {
         return facade::stub::serve(rate.parse().expect("a rate"), bytes.parse().expect("a size"));
     }
-    let all: [(&str, fn()); 18] = [
+    let all: [(&str, fn()); 21] = [
         ("apply", apply::run),
         ("dev", dev::run),
         ("engine-checks", engine::checks),
