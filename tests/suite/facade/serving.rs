@@ -144,6 +144,8 @@ fn a_port_that_is_taken_is_told_with_its_flag() {
             "--facade-listen",
             &[
                 "dev",
+                "--mqtt-listen",
+                free,
                 "--ephemeral",
                 "--engine-listen",
                 free,
@@ -155,7 +157,16 @@ fn a_port_that_is_taken_is_told_with_its_flag() {
         ),
         (
             "--management-listen",
-            &["dev", "--ephemeral", "--engine-listen", free, "--management-listen", &address],
+            &[
+                "dev",
+                "--ephemeral",
+                "--mqtt-listen",
+                free,
+                "--engine-listen",
+                free,
+                "--management-listen",
+                &address,
+            ],
         ),
     ];
     for (flag, arguments) in rows {
