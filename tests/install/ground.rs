@@ -1,7 +1,8 @@
 //! What an installation stands on: pods, names, Services and volumes of the node work.
 use crate::{
     node::{
-        SOON, curl, kubectl, kubectl_with, on_a_node, pods_ready, restricted_namespace, service_address, step,
+        SOON, curl, kill_containers, kubectl, kubectl_with, on_a_node, pods_ready, restricted_namespace,
+        service_address, step,
     },
     support::wait_for,
 };
@@ -18,7 +19,9 @@ fn pods_find_each_other_and_a_volume_outlives_its_pod() {
                 .ok();
         });
         step("what is written is there on the Service's address", has_thing);
-        step("it is there when the pod was killed", || {
+        step("it is there when the process was killed, and in the next pod", || {
+            kill_containers(NAMESPACE, "engine-0");
+            has_thing();
             kubectl(&["-n", NAMESPACE, "delete", "pod", "engine-0", "--grace-period=0", "--force"]).ok();
             pods_ready(NAMESPACE, "app=engine", 1);
             has_thing();

@@ -156,3 +156,17 @@ pub fn service_address(namespace: &str, name: &str) -> String {
     let service = get(&["service", "-n", namespace, name]);
     service["spec"]["clusterIP"].as_str().expect("the Service has an address").to_owned()
 }
+
+/// Kills the processes of a pod's containers, as a crash would: kubelet starts them anew in the same pod.
+pub fn kill_containers(namespace: &str, pod: &str) {
+    let pod = get(&["pod", "-n", namespace, pod]);
+    for container in pod["status"]["containerStatuses"].as_array().expect("the pod has containers") {
+        let id = container["containerID"]
+            .as_str()
+            .expect("the container runs")
+            .trim_start_matches("containerd://");
+        let mut command = Command::new("ctr");
+        command.args(["-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", id]);
+        run(command, "").ok();
+    }
+}

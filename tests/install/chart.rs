@@ -1,0 +1,207 @@
+//! The life of an installation: the chart on a real node, with the engine instead of Ditto.
+use std::{path::Path, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{
+    node::{
+        SOON, curl, get, kill_containers, kubectl, on_a_node, pods_ready, restricted_namespace,
+        service_address, step,
+    },
+    support::{
+        process::{Output, run},
+        tools, wait_for,
+    },
+};
+
+/// Where the chart is, and where its twins are.
+const HOME: &str = "twinops";
+const PLANT: &str = "plant";
+const THING: &str = "com.example:temperature-sensor-01";
+/// Each part with the number of its pods, as `values.yaml` asks for them.
+const PARTS: [(&str, usize); 4] = [("engine", 1), ("operator", 2), ("facade", 1), ("mosquitto", 1)];
+
+#[test]
+fn the_chart_lives_on_a_real_node() {
+    on_a_node(|| {
+        step("install", || {
+            restricted_namespace(HOME);
+            helm(&["install", "twinops", &chart(), "-f", &values()]).ok();
+            all_ready();
+        });
+        step("the samples become Ready", || {
+            kubectl(&["create", "namespace", PLANT]).ok();
+            kubectl(&["-n", PLANT, "apply", "--server-side", "-f", &in_repository("manifests/samples")]).ok();
+            samples_ready();
+        });
+        step("the facade answers through its Service", facade_answers);
+        step("helm test", || helm(&["test", "twinops"]).ok());
+        step("the broker knows its devices", broker_knows_its_devices);
+        step("upgrade", upgrade);
+        step("rollback", || {
+            helm(&["rollback", "twinops", "1"]).ok();
+            all_ready();
+            assert!(!engine_logs_debug(), "the first release's value is back");
+        });
+        step("a killed operator hands over", leader_hands_over);
+        step("a killed engine keeps its data", engine_keeps_its_data);
+        step("uninstall", uninstall);
+    });
+}
+
+fn in_repository(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
+}
+
+fn chart() -> String {
+    in_repository("charts/twinops")
+}
+
+fn values() -> String {
+    in_repository("tests/install/values.yaml")
+}
+
+fn helm(args: &[&str]) -> Output {
+    let mut command = Command::new(tools::bin("helm"));
+    command.args(["--namespace", HOME]).args(args);
+    run(command, "")
+}
+
+fn selector(part: &str) -> String {
+    format!("app.kubernetes.io/instance=twinops,app.kubernetes.io/component={part}")
+}
+
+fn all_ready() {
+    for (part, count) in PARTS {
+        pods_ready(HOME, &selector(part), count);
+    }
+}
+
+fn samples_ready() {
+    kubectl(&["-n", PLANT, "wait", "--for=condition=Ready", "--timeout=120s", "dt,tp", "--all"]).ok();
+}
+
+/// A value of one of the Secrets that the operator's pod made.
+fn secret(name: &str, key: &str) -> String {
+    let template = format!("{{{{index .data \"{key}\" | base64decode}}}}");
+    kubectl(&["-n", HOME, "get", "secret", name, "-o", &format!("go-template={template}")]).ok()
+}
+
+/// `user:password` of the first user that a Secret holds.
+fn user(of: &str) -> String {
+    format!("{}:{}", secret(of, "username"), secret(of, "password"))
+}
+
+/// Asks Ditto's API of the engine.
+fn engine(path: &str) -> Option<Value> {
+    let url = format!("http://{}:8080/api/2{path}", service_address(HOME, "twinops-engine"));
+    let answer = curl(&["-u", &user("twinops-engine"), &url]);
+    answer.success.then(|| serde_json::from_str(&answer.stdout).expect("the engine answers JSON"))
+}
+
+fn wait_value(path: &str, expected: &Value) {
+    wait_for(&format!("{path} to be {expected}"), SOON, || {
+        (engine(path).as_ref() == Some(expected)).then_some(())
+    });
+}
+
+fn facade_answers() {
+    let url = format!("http://{}:8000", service_address(HOME, "twinops-facade"));
+    let health: Value = serde_json::from_str(&curl(&[&format!("{url}/health")]).ok()).expect("JSON");
+    assert_eq!(health["ditto"]["status"], "UP", "{health}");
+    let things = format!("{url}/things/");
+    let refused = curl(&[&things]).refused();
+    assert!(refused.contains("401"), "nobody without a password: {refused}");
+    let login = user("twinops-facade");
+    let body = json!({"thing_id": "com.example:by-hand", "attributes": {"made": "by hand"}}).to_string();
+    let json = "content-type: application/json";
+    curl(&["-u", &login, "-H", json, "-d", &body, &things]).ok();
+    let read = curl(&["-u", &login, &format!("{things}com.example:by-hand")]).ok();
+    let read: Value = serde_json::from_str(&read).expect("JSON");
+    assert_eq!(read["attributes"]["made"], "by hand", "{read}");
+}
+
+fn publish(user: &str, password: &str, thing: &str, payload: &str) -> Output {
+    let mut command = Command::new("mosquitto_pub");
+    command
+        .args(["-V", "5", "-q", "1", "-h", &service_address(HOME, "twinops-mosquitto")])
+        .args(["-u", user, "-P", password])
+        .args(["-t", &format!("devices/{thing}/telemetry"), "-m", payload]);
+    run(command, "")
+}
+
+fn broker_knows_its_devices() {
+    let password = secret("twinops-mosquitto", "device-sensor-01");
+    publish("sensor-01", "wrong", THING, r#"{"temperature":1}"#).refused();
+    publish("sensor-01", &password, THING, r#"{"temperature":31.5}"#).ok();
+}
+
+fn engine_logs_debug() -> bool {
+    let pod = get(&["statefulset", "-n", HOME, "twinops-engine"]);
+    pod["spec"]["template"]["spec"]["containers"][0]["env"].to_string().contains("debug")
+}
+
+fn upgrade() {
+    let before = user("twinops-facade");
+    helm(&["upgrade", "twinops", &chart(), "-f", &values(), "--set", "log.level=debug"]).ok();
+    for (part, _) in PARTS {
+        let kind = if ["facade", "operator"].contains(&part) { "deployment" } else { "statefulset" };
+        let name = format!("{kind}/twinops-{part}");
+        kubectl(&["-n", HOME, "rollout", "status", &name, "--timeout=180s"]).ok();
+    }
+    all_ready();
+    assert!(engine_logs_debug(), "the new value is in the pods");
+    assert_eq!(user("twinops-facade"), before, "a Secret that exists is never changed");
+    samples_ready();
+}
+
+fn holder() -> Option<String> {
+    let lease = get(&["lease", "-n", HOME, "twinops"]);
+    lease["spec"]["holderIdentity"].as_str().map(str::to_owned)
+}
+
+/// Declares another value for an attribute, and waits until it is in the engine.
+fn declare(location: &str) {
+    let patch = json!({"spec": {"attributes": {"location": location}}}).to_string();
+    kubectl(&["-n", PLANT, "patch", "dt", "temperature-sensor-01", "--type=merge", "-p", &patch]).ok();
+    wait_value(&format!("/things/{THING}/attributes/location"), &json!(location));
+}
+
+fn leader_hands_over() {
+    declare("hall-1");
+    let before = holder().expect("an operator leads");
+    // The holder's name begins with its host's, which is the pod's.
+    let pod = before.split('_').next().expect("a name").to_owned();
+    kill_containers(HOME, &pod);
+    declare("hall-2");
+    let after = holder().expect("another leads");
+    assert_ne!(before, after);
+    all_ready();
+}
+
+fn engine_keeps_its_data() {
+    let things = "/search/things/count";
+    let before = engine(things).expect("the engine counts");
+    kill_containers(HOME, "twinops-engine-0");
+    wait_value(things, &before);
+    // Another pod finds the same volume.
+    kubectl(&["-n", HOME, "delete", "pod", "twinops-engine-0", "--grace-period=0", "--force"]).ok();
+    wait_value(things, &before);
+    all_ready();
+    declare("hall-3");
+}
+
+fn uninstall() {
+    helm(&["uninstall", "twinops", "--wait", "--timeout", "3m"]).ok();
+    for (part, _) in PARTS {
+        pods_ready(HOME, &selector(part), 0);
+    }
+    let claims = get(&["pvc", "-n", HOME]);
+    assert_eq!(
+        claims["items"].as_array().map(Vec::len),
+        Some(2),
+        "the volumes of engine and broker are kept"
+    );
+    let twins = get(&["dt", "-n", PLANT]);
+    assert!(twins["items"].as_array().is_some_and(|all| !all.is_empty()), "twins and their kind are kept");
+}
