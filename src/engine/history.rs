@@ -1,16 +1,13 @@
-//! Reading the past: what things were before their last changes.
+//! Reading the past: what things and policies were before their last changes.
 //!
 //! Kept in memory only, beside the state: what was replaced since the engine started. The state itself is what
 //! must survive a restart, and does.
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::state::Thing;
-use super::time;
-
-/// Earlier revisions kept of one thing.
+/// Earlier revisions kept of one thing or policy.
 const REVISIONS_MAX: usize = 100;
-/// All that is kept, in bytes; beyond it the oldest revisions of all things go first.
+/// All that is kept of things, and as much again of policies, in bytes; beyond it the oldest revisions of all go first.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What keeping one revision costs beside its document, in bytes.
 const OVERHEAD: usize = 200;
@@ -24,26 +21,32 @@ pub enum Moment {
     Time(i64),
 }
 
+/// What has revisions.
+pub trait Revised {
+    fn id(&self) -> &str;
+    fn revision(&self) -> u64;
+    /// In memory, in bytes.
+    fn size(&self) -> usize;
+    /// Milliseconds since 1970; `None` once it is deleted.
+    fn modified(&self) -> Option<i64>;
+}
+
 #[derive(Debug)]
-struct Past {
-    thing: Arc<Thing>,
+struct Past<E> {
+    entity: Arc<E>,
     /// Its place in `History::order`.
     ticket: u64,
 }
 
-impl Past {
+impl<E: Revised> Past<E> {
     fn weight(&self) -> usize {
-        self.thing.size() + OVERHEAD
-    }
-
-    fn modified(&self) -> Option<i64> {
-        time::parse(self.thing.node()?.at(&["_modified"])?.text()?)
+        self.entity.size() + OVERHEAD
     }
 }
 
-#[derive(Debug, Default)]
-pub struct History {
-    things: HashMap<Arc<str>, VecDeque<Past>>,
+#[derive(Debug)]
+pub struct History<E> {
+    entities: HashMap<Arc<str>, VecDeque<Past<E>>>,
     /// Whose oldest revision each ticket is, oldest ticket first.
     order: BTreeMap<u64, Arc<str>>,
     next: u64,
@@ -52,16 +55,22 @@ pub struct History {
     pub dropped: u64,
 }
 
-impl History {
-    /// Keeps what a change of the thing replaced.
-    pub fn keep(&mut self, thing: &Arc<Thing>) {
-        let known = self.things.get_key_value(thing.id()).map(|(id, _)| Arc::clone(id));
-        let id = known.unwrap_or_else(|| Arc::from(thing.id()));
-        let past = Past { thing: Arc::clone(thing), ticket: self.next };
+impl<E> Default for History<E> {
+    fn default() -> Self {
+        Self { entities: HashMap::new(), order: BTreeMap::new(), next: 0, bytes: 0, dropped: 0 }
+    }
+}
+
+impl<E: Revised> History<E> {
+    /// Keeps what a change replaced.
+    pub fn keep(&mut self, entity: &Arc<E>) {
+        let known = self.entities.get_key_value(entity.id()).map(|(id, _)| Arc::clone(id));
+        let id = known.unwrap_or_else(|| Arc::from(entity.id()));
+        let past = Past { entity: Arc::clone(entity), ticket: self.next };
         self.next += 1;
         self.bytes += past.weight();
         self.order.insert(past.ticket, Arc::clone(&id));
-        let revisions = self.things.entry(Arc::clone(&id)).or_default();
+        let revisions = self.entities.entry(Arc::clone(&id)).or_default();
         revisions.push_back(past);
         if revisions.len() > REVISIONS_MAX {
             self.forget(&id, VecDeque::pop_front);
@@ -73,41 +82,43 @@ impl History {
         }
     }
 
-    /// The thing is the present again: the disk refused what replaced it.
-    pub fn take_back(&mut self, thing: &Thing) {
-        let last = self.things.get(thing.id()).and_then(VecDeque::back);
-        if last.is_some_and(|last| last.thing.revision() == thing.revision()) {
-            self.forget(thing.id(), VecDeque::pop_back);
+    /// It is the present again: the disk refused what replaced it.
+    pub fn take_back(&mut self, entity: &E) {
+        let last = self.entities.get(entity.id()).and_then(VecDeque::back);
+        if last.is_some_and(|last| last.entity.revision() == entity.revision()) {
+            self.forget(entity.id(), VecDeque::pop_back);
         }
     }
 
-    fn forget(&mut self, id: &str, pop: fn(&mut VecDeque<Past>) -> Option<Past>) {
-        let Some(revisions) = self.things.get_mut(id) else { return };
+    fn forget(&mut self, id: &str, pop: fn(&mut VecDeque<Past<E>>) -> Option<Past<E>>) {
+        let Some(revisions) = self.entities.get_mut(id) else { return };
         if let Some(past) = pop(revisions) {
             self.bytes -= past.weight();
             self.order.remove(&past.ticket);
         }
         if revisions.is_empty() {
-            self.things.remove(id);
+            self.entities.remove(id);
         }
     }
 
-    /// The thing as it was at that moment, unless that is the present, not kept any more, or still to come.
-    pub fn at(&self, id: &str, moment: Moment) -> Option<Arc<Thing>> {
-        let revisions = self.things.get(id)?;
+    /// The entity as it was at that moment, unless that is the present, not kept any more, or still to come.
+    pub fn at(&self, id: &str, moment: Moment) -> Option<Arc<E>> {
+        let revisions = self.entities.get(id)?;
         let past = match moment {
-            Moment::Revision(revision) => revisions.iter().find(|past| past.thing.revision() == revision),
+            Moment::Revision(revision) => revisions.iter().find(|past| past.entity.revision() == revision),
             Moment::Time(time) => {
-                revisions.iter().rev().find(|past| past.modified().is_some_and(|modified| modified <= time))
+                let before = |past: &&Past<E>| past.entity.modified().is_some_and(|at| at <= time);
+                revisions.iter().rev().find(before)
             }
         };
-        past.map(|past| Arc::clone(&past.thing))
+        past.map(|past| Arc::clone(&past.entity))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::state::{Change, Entry, Kind, State};
+    use super::super::time;
     use super::*;
     use serde_json::json;
 
@@ -166,6 +177,6 @@ mod tests {
         assert!(history.bytes <= BYTES_MAX && history.bytes > BYTES_MAX - 200_000);
         assert!(history.at("a:0", Moment::Revision(1)).is_none());
         assert!(history.at("a:999", Moment::Revision(1)).is_some());
-        assert_eq!(history.dropped, 1_000 - history.things.len() as u64);
+        assert_eq!(history.dropped, 1_000 - history.entities.len() as u64);
     }
 }

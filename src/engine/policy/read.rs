@@ -4,9 +4,11 @@ use serde_json::Value;
 use super::super::command::{Answer, Caller, Headers};
 use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
+use super::super::history::Moment;
 use super::super::place::PolicyPlace;
 use super::super::precondition::{hash_tag, revision_tag};
-use super::super::state::{Kind, State};
+use super::super::state::{Document, Kind, State};
+use super::super::time;
 use super::{POLICY, path, shape};
 
 pub fn read(
@@ -17,17 +19,16 @@ pub fn read(
     caller: &Caller,
 ) -> Result<Answer, Failure> {
     shape::place(place)?;
-    if headers.moment.is_some() {
-        return Err(Failure::not_built("reading the past of a policy"));
-    }
     let policy = state.get(Kind::Policy, id).ok_or_else(|| PolicyPlace::Policy.not_found())?;
     let enforcer = state.enforcer(id, caller.now).ok_or_else(|| PolicyPlace::Policy.not_found())?;
     let resource = place.resource();
     if !enforcer.partial(&caller.subjects, POLICY, &path(&resource), Permission::Read) {
         return Err(place.not_found());
     }
+    let present = state.revision(Kind::Policy, id);
+    let past = headers.moment.map(|moment| earlier(state, id, &policy, moment)).transpose()?.flatten();
+    let (revision, policy) = past.unwrap_or((present, policy));
     let value = find(&policy, place)?;
-    let revision = state.revision(Kind::Policy, id);
     let etag = if *place == PolicyPlace::Policy { revision_tag(revision) } else { hash_tag(value) };
     headers.preconditions.check(Some(&etag), true, "policies")?;
     let readable = view(&enforcer, caller, place, value).ok_or_else(|| place.not_found())?;
@@ -35,7 +36,32 @@ pub fn read(
         Some(fields) if *place == PolicyPlace::Policy => fields.select(&readable),
         _ => shown(readable),
     };
-    Ok(Answer::found(body, Some(etag), Some(revision)))
+    // read as of a revision, Ditto 3.8.12 names the one before it in `entity-revision`
+    let named = if headers.moment.is_some() { revision.saturating_sub(1) } else { revision };
+    Ok(Answer::found(body, Some(etag), Some(named)))
+}
+
+/// The policy at an earlier moment; `None` when that is the present.
+fn earlier(
+    state: &State,
+    id: &str,
+    policy: &Value,
+    moment: Moment,
+) -> Result<Option<(u64, Document)>, Failure> {
+    let modified = policy["_modified"].as_str().and_then(time::parse);
+    let is_present = match moment {
+        Moment::Revision(revision) => revision == 0 || revision == state.revision(Kind::Policy, id),
+        Moment::Time(time) => modified.is_some_and(|modified| modified <= time),
+    };
+    match state.past_policy(id, moment) {
+        _ if is_present => Ok(None),
+        Some(past) => Ok(Some(past)),
+        None => Err(Failure::new(
+            404,
+            "policies:policy.history.notfound",
+            "the policy was not there then, or that is too long ago: the last 100 revisions since the start are kept",
+        )),
+    }
 }
 
 /// What the caller may read of a policy; `None` when that is nothing.

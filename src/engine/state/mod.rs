@@ -6,6 +6,7 @@ mod column;
 mod index;
 mod ordered;
 mod packed;
+mod past;
 mod text;
 
 pub use column::Wanted;
@@ -177,7 +178,8 @@ pub struct State {
     policies: Ordered<Policy>,
     enforcers: Arc<Mutex<HashMap<String, Cached>>>,
     index: Arc<Mutex<Index>>,
-    history: Arc<Mutex<History>>,
+    history: Arc<Mutex<History<Thing>>>,
+    policy_history: Arc<Mutex<History<Policy>>>,
 }
 
 /// An enforcer and what it was built from.
@@ -225,9 +227,15 @@ impl State {
         self.history.lock().at(id, moment)
     }
 
+    /// The policy at an earlier moment and its revision then, see [`History::at`]; `None` also when it was deleted then.
+    pub fn past_policy(&self, id: &str, moment: Moment) -> Option<(u64, Document)> {
+        let past = self.policy_history.lock().at(id, moment)?;
+        Some((past.revision, past.document.clone()?))
+    }
+
     /// Revisions of the past let go for want of room, since the start.
     pub fn forgotten(&self) -> u64 {
-        self.history.lock().dropped
+        self.history.lock().dropped + self.policy_history.lock().dropped
     }
 
     /// Things from this id on, by id.
@@ -288,7 +296,11 @@ impl State {
                 let document = document.map(|document| document.tree());
                 let policy = Arc::new(Policy { id: id.as_str().into(), revision, document });
                 self.enforcers.lock().remove(&id);
-                Undo(Before::Policy(id, self.policies.insert(policy)))
+                let before = self.policies.insert(policy);
+                if let Some(before) = &before {
+                    self.policy_history.lock().keep(before);
+                }
+                Undo(Before::Policy(id, before))
             }
         }
     }
@@ -313,7 +325,10 @@ impl State {
                     index.free_slot(thing.slot);
                 }
             }
-            Before::Policy(_, Some(policy)) => drop(self.policies.insert(policy)),
+            Before::Policy(_, Some(policy)) => {
+                self.policy_history.lock().take_back(&policy);
+                self.policies.insert(policy);
+            }
             Before::Policy(id, None) => drop(self.policies.remove(&id)),
         }
     }
