@@ -1,5 +1,7 @@
 //! What the parts of a policy must look like, and how Ditto writes them back.
 //! Source: Ditto 3.8, `ImmutablePolicyEntry`, `ImmutableSubject`, `ImmutableResource`, `ImmutablePolicyImport`.
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use super::super::command::object;
@@ -9,6 +11,7 @@ use super::super::time;
 use super::IMPORTS_MAX;
 use super::announcement::announcement;
 use crate::twin::id::{PolicyId, is_key, is_subject};
+use crate::twin::json::Object;
 
 /// Expiries are rounded up to it, in milliseconds. Source: Ditto 3.8, `POLICY_SUBJECT_EXPIRY_GRANULARITY` (1 h).
 const EXPIRY_GRANULARITY: i64 = 3_600_000;
@@ -56,12 +59,18 @@ pub fn part(place: &PolicyPlace, id: &PolicyId, value: &Value, now: i64) -> Resu
     }
 }
 
+/// The members of a JSON object; `null` has none, and is an empty array too (Ditto 3.8, `ImmutableJsonNull.java`).
+fn members<'v>(value: &'v Value, what: &str) -> Result<&'v Object, Failure> {
+    static NONE: LazyLock<Object> = LazyLock::new(Object::new);
+    if value.is_null() { Ok(&NONE) } else { object(value, what) }
+}
+
 fn each(
     value: &Value,
     what: &str,
     check: impl Fn(&str, &Value) -> Result<Value, Failure>,
 ) -> Result<Value, Failure> {
-    let members = object(value, what)?;
+    let members = members(value, what)?;
     let checked = members.iter().map(|(key, value)| Ok((key.clone(), check(key, value)?)));
     Ok(Value::Object(checked.collect::<Result<Map<_, _>, Failure>>()?))
 }
@@ -96,10 +105,7 @@ fn label(text: &str) -> Result<(), Failure> {
 
 fn named_entry(name: &str, value: &Value, now: i64) -> Result<Value, Failure> {
     label(name)?;
-    if value.is_null() {
-        return Err(Failure::missing_field("subjects"));
-    }
-    let members = object(value, "a policy entry")?;
+    let members = members(value, "a policy entry")?;
     let member = |name: &str| members.get(name).ok_or_else(|| Failure::missing_field(name));
     let importable = match members.get("importable") {
         None | Some(Value::Null) => "implicit",
@@ -127,8 +133,9 @@ fn subject_id(id: &str) -> Result<(), Failure> {
 
 fn subject(id: &str, value: &Value, now: i64) -> Result<Value, Failure> {
     subject_id(id)?;
-    let members = object(value, "a subject")?;
-    let kind = members.get("type").ok_or_else(|| Failure::missing_field("type"))?;
+    let members = members(value, "a subject")?;
+    let kind =
+        members.get("type").filter(|kind| !kind.is_null()).ok_or_else(|| Failure::missing_field("type"))?;
     let kind =
         kind.as_str().ok_or_else(|| Failure::bad_json("the `type` of a subject must be a JSON string"))?;
     let mut checked = json!({"type": kind});
@@ -153,7 +160,7 @@ fn expiry(given: &Value, now: i64) -> Result<String, Failure> {
 }
 
 fn resources(value: &Value) -> Result<Value, Failure> {
-    let members = object(value, "resources")?;
+    let members = members(value, "resources")?;
     let checked = members.iter().map(|(key, value)| Ok((resource_key(key)?, resource(value)?)));
     Ok(Value::Object(checked.collect::<Result<Map<_, _>, Failure>>()?))
 }
@@ -177,7 +184,7 @@ pub fn resource_key(text: &str) -> Result<String, Failure> {
 }
 
 fn resource(value: &Value) -> Result<Value, Failure> {
-    let members = object(value, "a resource")?;
+    let members = members(value, "a resource")?;
     Ok(
         json!({"grant": permissions(members.get("grant"), "grant")?, "revoke": permissions(members.get("revoke"), "revoke")?}),
     )
@@ -186,8 +193,12 @@ fn resource(value: &Value) -> Result<Value, Failure> {
 /// Names Ditto does not know are dropped without a word. Observed on Ditto 3.8.12.
 fn permissions(given: Option<&Value>, name: &str) -> Result<Vec<&'static str>, Failure> {
     let given = given.ok_or_else(|| Failure::missing_field(name))?;
-    let given =
-        given.as_array().ok_or_else(|| Failure::bad_json(format!("`{name}` must be a JSON array")))?;
+    let given = match given {
+        Value::Null => &vec![],
+        given => {
+            given.as_array().ok_or_else(|| Failure::bad_json(format!("`{name}` must be a JSON array")))?
+        }
+    };
     Ok(PERMISSIONS.into_iter().filter(|permission| given.iter().any(|item| item == permission)).collect())
 }
 
@@ -214,7 +225,7 @@ fn import(id: &PolicyId, imported: &str, value: &Value) -> Result<Value, Failure
     if imported == id.as_str() {
         return Err(Failure::new(400, "policies:import.invalid", "a policy cannot import itself"));
     }
-    let members = object(value, "an import")?;
+    let members = members(value, "an import")?;
     if members.is_empty() {
         return Ok(json!({}));
     }
