@@ -17,6 +17,7 @@ mod history;
 mod http;
 mod length;
 mod live;
+mod parse;
 mod place;
 mod policy;
 mod precondition;

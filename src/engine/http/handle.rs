@@ -174,7 +174,7 @@ fn parse(body: &[u8], verb: Verb) -> Result<Value, Failure> {
 }
 
 pub fn parse_json(body: &[u8]) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| Failure::bad_json(error.to_string()))?;
+    let value = super::super::parse::json(body)?;
     if holds_nul(&value) {
         return Err(Failure::bad_json("the character U+0000 is not allowed"));
     }

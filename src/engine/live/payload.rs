@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::super::failure::Failure;
+use super::super::parse;
 
 /// The largest payload, in bytes. Source: Ditto 3.8, `LIMITS_MESSAGES_MAX_SIZE` (`250k`).
 pub const SIZE_MAX: usize = 250 * 1024;
@@ -51,9 +52,7 @@ impl Payload {
         }
         let content_type = content_type.unwrap_or_else(|| UNTYPED.to_owned());
         let value = match form(&content_type) {
-            Form::Json => {
-                serde_json::from_slice(bytes).map_err(|error| Failure::bad_json(error.to_string()))?
-            }
+            Form::Json => parse::json(bytes)?,
             Form::Text => Value::String(String::from_utf8_lossy(bytes).into_owned()),
             Form::Bytes => Value::String(STANDARD.encode(bytes)),
         };

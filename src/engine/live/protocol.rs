@@ -108,8 +108,7 @@ pub struct Envelope {
 
 impl Envelope {
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let frame: Value =
-            serde_json::from_str(text).map_err(|error| Failure::bad_json(error.to_string()))?;
+        let frame = super::super::parse::json(text.as_bytes())?;
         let Value::Object(mut members) = frame else {
             return Err(match frame {
                 Value::Null => Failure::missing_field("topic"),
