@@ -35,6 +35,10 @@ impl Selector {
         Self(places.into_iter().collect())
     }
 
+    pub fn places(self) -> Vec<Pointer> {
+        self.0
+    }
+
     /// Whether a place at or below `member` is asked for.
     pub fn names(&self, member: &str) -> bool {
         self.0.iter().any(|place| place.segments().first().is_some_and(|first| first == member))

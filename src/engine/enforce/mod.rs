@@ -161,6 +161,15 @@ impl Enforcer {
         self.subjects.iter().filter(|(_, subject)| reads(**subject)).map(|(id, _)| id.clone()).collect()
     }
 
+    /// Whether a subscriber with these subjects gets a message or a live command at the path: READ reaches one of them
+    /// there, and none is revoked it. Rules below do not count.
+    pub fn hears(&self, subjects: &[String], kind: &str, path: &[&str]) -> bool {
+        let node = self.root.nearest(&full(kind, path));
+        let known = self.known(subjects);
+        known.iter().any(|subject| node.grants(*subject, Permission::Read))
+            && !known.iter().any(|subject| node.revokes(*subject, Permission::Read))
+    }
+
     /// Whether a search may look at this path of a thing: the nearest rule on it or above counts, none below.
     pub fn readable(&self, subjects: &[String], path: &[&str]) -> bool {
         self.root.nearest(&full("thing", path)).granted(&self.known(subjects), Permission::Read)

@@ -96,6 +96,10 @@ impl Node {
         self.grant.contains_key(&(permission, subject))
     }
 
+    pub fn revokes(&self, subject: Subject, permission: Permission) -> bool {
+        self.revoke.contains_key(&(permission, subject))
+    }
+
     pub fn grants_below(&self, subject: Subject, permission: Permission) -> bool {
         self.grant_below.contains_key(&(permission, subject))
     }

@@ -18,14 +18,15 @@ use super::cloudevents;
 use super::metrics;
 use super::query;
 use super::refusal::Refusal;
-use super::request::{PATIENCE_MAX, Request};
+use super::request::{PATIENCE, Request};
 use super::route::{self, Route};
 use super::{Server, unsupported_type};
 use crate::twin::id::{PolicyId, ThingId};
 
 pub const ENTITY_REVISION: HeaderName = HeaderName::from_static("entity-revision");
 const DITTO_METADATA: HeaderName = HeaderName::from_static("ditto-metadata");
-const LIVE_CONDITION_MATCHED: HeaderName = HeaderName::from_static("live-channel-condition-matched");
+pub const CHANNEL: HeaderName = HeaderName::from_static("channel");
+pub const LIVE_CONDITION_MATCHED: HeaderName = HeaderName::from_static("live-channel-condition-matched");
 /// The namespace of made-up ids when none is given. Source: Ditto 3.8, `DITTO_DEFAULT_NAMESPACE`.
 const DEFAULT_NAMESPACE: &str = "org.eclipse.ditto";
 const API: &str = "/api/2";
@@ -56,6 +57,15 @@ pub async fn handle(server: &Server, route: Route, asked: &Asked<'_>) -> Result<
         Route::Things if *method == "GET" => things(server, request, caller),
         Route::Things => execute(server, asked, new_thing(request, body)?).await,
         Route::Policies => execute(server, asked, new_policy(request, body)?).await,
+        Route::Thing(id, place) if request.is_live() => {
+            let answered = match read_command(request, method, Target::Thing(id, place), body) {
+                Ok(command) => over_live(server, asked, command).await,
+                Err(failure) => Err(failure.into()),
+            };
+            let mut response = answered.unwrap_or_else(IntoResponse::into_response);
+            response.headers_mut().entry(CHANNEL).or_insert(HeaderValue::from_static("live"));
+            Ok(response)
+        }
         Route::Thing(id, place) => {
             execute(server, asked, read_command(request, method, Target::Thing(id, place), body)?).await
         }
@@ -190,6 +200,11 @@ fn holds_nul(value: &Value) -> bool {
     }
 }
 
+async fn over_live(server: &Server, asked: &Asked<'_>, command: Command) -> Result<Response, Refusal> {
+    let location = location(asked.request, &command.target);
+    live::over(&server.core, asked.request, command, &asked.caller, &location).await
+}
+
 async fn execute(server: &Server, asked: &Asked<'_>, command: Command) -> Result<Response, Refusal> {
     let request = asked.request;
     let requested = match command.verb {
@@ -197,30 +212,41 @@ async fn execute(server: &Server, asked: &Asked<'_>, command: Command) -> Result
         _ => Requested::read(request.setting("requested-acks").as_deref())?,
     };
     let waits = request.waits(command.verb);
+    // who wants no answer and yet acknowledgements is told of failures
+    let acknowledged = waits == Ok(false) && !requested.is_empty() && !requested.is_live_only();
     if waits.is_err() && !request.asks_too_late(command.verb) {
         waits.as_ref().map_err(Clone::clone)?;
     }
     let cause = request.cause(requested.custom());
     let wait = match &command.target {
-        Target::Thing(id, _) if waits == Ok(true) && !cause.acks.is_empty() => {
+        Target::Thing(id, _) if (waits == Ok(true) || acknowledged) && !cause.acks.is_empty() => {
             Some(server.core.hub.acks.open(id.as_str(), &cause.correlation_id)?)
         }
         _ => None,
     };
     let answer = server.core.execute(&command, &asked.caller, &cause).await;
-    if !waits? {
+    let waits = waits?;
+    if !waits && !acknowledged {
         return Ok(StatusCode::ACCEPTED.into_response());
     }
     let answer = answer?;
+    if answer.live_condition_matched == Some(true) {
+        return live::smart(&server.core, request, &command, answer, &asked.caller).await;
+    }
     let location = answer.created.then(|| location(request, &command.target));
+    if requested.is_plain() && !waits {
+        return Ok(StatusCode::ACCEPTED.into_response());
+    }
     if requested.is_plain() {
-        return Ok(respond(answer, location.as_deref()));
+        let of_twin = answer.live_condition_matched.is_some();
+        let response = respond(answer, location.as_deref());
+        return Ok(if of_twin { live::on(response, "twin") } else { response });
     }
     let originator = asked.caller.subjects.first().map_or("", String::as_str);
     let twin = Twin { answer: &answer, cause: &cause, originator, location: location.as_deref() };
-    let patience = request.patience(acks::PATIENCE, PATIENCE_MAX)?;
+    let patience = request.patience(PATIENCE)?;
     let acks = acks::collect(&requested, twin, wait, patience).await;
-    Ok(respond(acks::answer(&acks), None))
+    Ok(respond(acks::answer(&acks, waits), None))
 }
 
 /// Where a created entity is: the request's own path, or that of the made-up id.
@@ -237,7 +263,7 @@ fn location(request: &Request, target: &Target) -> String {
     }
 }
 
-fn respond(answer: Answer, location: Option<&str>) -> Response {
+pub fn respond(answer: Answer, location: Option<&str>) -> Response {
     let mut headers = HeaderMap::new();
     let values = [
         (header::ETAG, answer.etag),

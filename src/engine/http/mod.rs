@@ -18,6 +18,7 @@ pub mod refusal;
 pub mod request;
 pub mod route;
 mod usual;
+mod words;
 
 pub use auth::{Authentication, Users};
 pub use connection::{Limits, serve};

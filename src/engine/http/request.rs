@@ -25,8 +25,9 @@ const HEADER_VALUE_MAX: usize = 16 * 1024;
 const HEADER_COUNT_MAX: usize = 64;
 /// Path and query, in bytes. Source: Ditto 3.8, `pekko.http.server.parsing`.
 const TARGET_MAX: usize = 8 * 1024;
-/// The longest `timeout` of a command. Source: Ditto 3.8, `gateway.conf`.
-pub const PATIENCE_MAX: Duration = Duration::from_mins(1);
+/// How long an answer from outside is waited for when nothing is said, and the longest `timeout` of a command.
+/// Source: Ditto 3.8, `gateway.conf`, `http.request-timeout` and `command.max-timeout`.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Query parameters that Ditto reads as headers. Source: Ditto 3.8, `gateway.conf` `query-params-as-headers`.
 const PARAMETERS_AS_HEADERS: [&str; 14] = [
@@ -48,7 +49,7 @@ const PARAMETERS_AS_HEADERS: [&str; 14] = [
 
 /// Headers that change what a command does or how it is answered. One that is missing here would be ignored, see
 /// [`Request::is_plain`]; so [`Request::header`] reads none that stands in neither list.
-const SPEAKING: [&str; 17] = [
+const SPEAKING: [&str; 19] = [
     "if-match",
     "if-none-match",
     "if-equal",
@@ -62,7 +63,9 @@ const SPEAKING: [&str; 17] = [
     "timeout",
     "channel",
     "live-channel-condition",
+    "live-channel-timeout-strategy",
     "allow-policy-lockout",
+    "dry-run",
     "at-historical-revision",
     "at-historical-timestamp",
     "declared-acks",
@@ -153,11 +156,17 @@ impl Request {
         if fields.is_empty() { Ok(None) } else { Selector::parse(&fields.join(",")).map(Some) }
     }
 
+    pub fn is_live(&self) -> bool {
+        !self.is_plain()
+            && self.setting("channel").is_some_and(|channel| channel.trim().eq_ignore_ascii_case("live"))
+    }
+
     /// The headers a command on a thing or policy understands.
     pub fn command_headers(&self) -> Result<Headers, Failure> {
         if self.is_plain() {
             return Ok(Headers::default());
         }
+        self.check_words()?;
         let tags = |name| self.header(name).map(|text| Tags::parse(&text, name)).transpose();
         Ok(Headers {
             live: match self.setting("live-channel-condition") {
@@ -181,10 +190,6 @@ impl Request {
             moment: self.moment()?,
             allow_policy_lockout: self.setting("allow-policy-lockout").is_some_and(|text| text == "true"),
         })
-    }
-
-    pub fn is_live(&self) -> bool {
-        self.setting("channel").is_some_and(|channel| channel.trim().eq_ignore_ascii_case("live"))
     }
 
     /// The revision counts when both headers are given.
@@ -224,12 +229,17 @@ impl Request {
     fn metadata(&self) -> Result<Metadata, Failure> {
         let [put, get, delete] = ["put-metadata", "get-metadata", "delete-metadata"]
             .map(|name| self.header(name).filter(|t| !t.is_empty()));
-        let places = |text: String| text.split(',').map(|key| Pointer::parse(key.trim())).collect();
+        // both are field selectors
+        let places = |name, text: String| {
+            let trimmed: Vec<&str> = text.split(',').map(str::trim).collect();
+            let selector = Selector::parse(&trimmed.join(","));
+            selector.map(Selector::places).map_err(|failure| Failure::bad_header(name, failure.message))
+        };
         match (put, get, delete) {
             (None, None, None) => Ok(Metadata::None),
             (Some(text), None, None) => put_metadata(&text),
-            (None, Some(text), None) => Ok(Metadata::Get(places(text))),
-            (None, None, Some(text)) => Ok(Metadata::Delete(places(text))),
+            (None, Some(text), None) => places("get-metadata", text).map(Metadata::Get),
+            (None, None, Some(text)) => places("delete-metadata", text).map(Metadata::Delete),
             _ => Err(Failure::new(
                 400,
                 "things:metadata.headersconflict",
@@ -288,15 +298,16 @@ impl Request {
     }
 
     /// How long an answer from outside is waited for; a longer time than `most` is no time.
-    pub fn patience(&self, default: Duration, most: Duration) -> Result<Duration, Failure> {
-        let Some(text) = self.setting("timeout") else { return Ok(default) };
+    pub fn patience(&self, most: Duration) -> Result<Duration, Failure> {
+        let Some(text) = self.setting("timeout") else { return Ok(PATIENCE) };
         length(&text).filter(|timeout| *timeout <= most).ok_or_else(|| no_time(&text))
     }
 
-    fn timeout(&self) -> Result<Option<Duration>, Failure> {
+    /// The `timeout` of a command.
+    pub fn timeout(&self) -> Result<Option<Duration>, Failure> {
         let Some(text) = self.setting("timeout") else { return Ok(None) };
         let timeout = length(&text).ok_or_else(|| no_time(&text))?;
-        if timeout > PATIENCE_MAX {
+        if timeout > PATIENCE {
             return Err(Failure::new(400, "gateway:timeout.invalid", format!("{text} is longer than 60 s")));
         }
         Ok(Some(timeout))
@@ -377,9 +388,7 @@ mod tests {
 
     #[test]
     fn parameters_that_stand_for_headers_are_headers() {
-        let unlisted = ["live-channel-timeout-strategy", "dry-run"]; // nothing reads them
         let listed = |name: &&str| SPEAKING.contains(name) || SILENT.contains(name);
-        let missing = PARAMETERS_AS_HEADERS.iter().filter(|name| !listed(name)).copied();
-        assert_eq!(missing.collect::<Vec<_>>(), unlisted);
+        assert!(PARAMETERS_AS_HEADERS.iter().all(listed));
     }
 }

@@ -12,11 +12,9 @@ use super::waiting::Wait;
 const NAME: &str = "requested-acks";
 const TWIN: &str = "twin-persisted";
 const SEARCH: &str = "search-persisted";
-const LIVE: &str = "live-response";
+pub const LIVE: &str = "live-response";
 /// Labels of one request; each is searched for in every word that comes in.
 const LABELS_MAX: usize = 50;
-/// How long subscribers may take when the request does not say. Source: Ditto 3.8, `gateway.conf`.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The word of one who was asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,14 +81,31 @@ impl Requested {
 
     /// Those only subscribers can give.
     pub fn custom(&self) -> Vec<String> {
-        let built_in = |label: &str| [TWIN, SEARCH, LIVE].contains(&label);
-        self.0.iter().filter(|label| !built_in(label)).cloned().collect()
+        self.0.iter().filter(|label| !is_built_in(label)).cloned().collect()
+    }
+
+    pub fn names(&self, label: &str) -> bool {
+        self.0.iter().any(|named| named == label)
+    }
+
+    pub fn is_live_only(&self) -> bool {
+        self.0.iter().all(|label| label == LIVE)
+    }
+
+    /// Whether a word is asked for that only the twin gives.
+    pub fn names_twin(&self) -> bool {
+        self.names(TWIN) || self.names(SEARCH)
     }
 
     /// Whether the answer looks as if nothing was requested. Nothing answers for the live channel here.
     pub fn is_plain(&self) -> bool {
         self.0.iter().all(|label| label == TWIN || label == LIVE)
     }
+}
+
+/// Whether Ditto itself gives it.
+pub fn is_built_in(label: &str) -> bool {
+    [TWIN, SEARCH, LIVE].contains(&label)
 }
 
 pub fn is_label(label: &str) -> bool {
@@ -132,19 +147,10 @@ pub async fn collect(
     wait: Option<Wait<Ack>>,
     patience: Duration,
 ) -> Vec<Ack> {
-    let mut custom = requested.custom();
-    let mut given = vec![];
-    if let Some(mut wait) = wait {
-        let until = Instant::now() + patience;
-        while !custom.is_empty()
-            && let Ok(Some(ack)) = timeout_at(until, wait.word()).await
-        {
-            if let Some(at) = custom.iter().position(|label| *label == ack.label) {
-                custom.swap_remove(at);
-                given.push(ack);
-            }
-        }
-    }
+    let given = match wait {
+        Some(wait) => gather(&requested.custom(), wait, Instant::now() + patience).await,
+        None => vec![],
+    };
     let correlation_id = &twin.cause.correlation_id;
     let word = |label: &String| match label.as_str() {
         TWIN => Some(twin.ack()),
@@ -153,18 +159,31 @@ pub async fn collect(
             Some(Ack { label: SEARCH.to_owned(), status: 204, payload: None, headers })
         }
         LIVE => None,
-        _ => Some(
-            given
-                .iter()
-                .find(|ack| ack.label == *label)
-                .cloned()
-                .unwrap_or_else(|| late(label, correlation_id)),
-        ),
+        _ => Some(self::word(&given, label).unwrap_or_else(|| late(label, correlation_id))),
     };
     requested.0.iter().filter_map(word).collect()
 }
 
-fn late(label: &str, correlation_id: &str) -> Ack {
+/// The words of subscribers, until each of the labels has one or the time is over.
+pub async fn gather(labels: &[String], mut wait: Wait<Ack>, until: Instant) -> Vec<Ack> {
+    let mut open: Vec<&String> = labels.iter().collect();
+    let mut given = vec![];
+    while !open.is_empty()
+        && let Ok(Some(ack)) = timeout_at(until, wait.word()).await
+    {
+        if let Some(at) = open.iter().position(|label| **label == ack.label) {
+            open.swap_remove(at);
+            given.push(ack);
+        }
+    }
+    given
+}
+
+pub fn word(given: &[Ack], label: &str) -> Option<Ack> {
+    given.iter().find(|ack| ack.label == label).cloned()
+}
+
+pub fn late(label: &str, correlation_id: &str) -> Ack {
     let failure =
         Failure::new(408, "acknowledgement:request.timeout", "the acknowledgement did not come in time");
     Ack::of(label, 408, Some(failure.body()), correlation_id)
@@ -180,11 +199,21 @@ pub fn together(acks: &[Ack]) -> (u16, Value) {
     (status, acks.iter().map(|ack| (ack.label.clone(), ack.json())).collect())
 }
 
-/// As an answer by HTTP, where a single word stands alone.
-pub fn answer(acks: &[Ack]) -> Answer {
-    if let [one] = acks {
-        return Answer { status: one.status, body: one.payload.clone(), ..Answer::default() };
+/// As an answer by HTTP, where a single word stands alone. Whoever wanted no answer is told of failures, by status alone.
+pub fn answer(acks: &[Ack], answered: bool) -> Answer {
+    let (status, body) = match acks {
+        [one] => (one.status, one.payload.clone().filter(|_| answered)),
+        _ if answered => {
+            let (status, body) = together(acks);
+            (status, Some(body))
+        }
+        _ => {
+            let bare = |ack: &Ack| (ack.label.clone(), json!({"status": ack.status, "headers": {}}));
+            (together(acks).0, Some(acks.iter().map(bare).collect()))
+        }
+    };
+    match (answered, status) {
+        (false, 200..300) => Answer { status: 202, ..Answer::default() },
+        _ => Answer { status, body, ..Answer::default() },
     }
-    let (status, body) = together(acks);
-    Answer { status, body: Some(body), ..Answer::default() }
 }

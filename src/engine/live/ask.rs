@@ -12,7 +12,7 @@ use super::super::http::request::Request;
 use super::acks::{self, Ack, Requested};
 use super::event::Cause;
 use super::hub::Subscriber;
-use super::protocol::{self, Envelope, Topic};
+use super::protocol::{self, Channel, Envelope, Topic};
 
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -58,7 +58,7 @@ pub fn read(subscriber: &Subscriber, frame: &str) -> Result<Ask, Value> {
 
 /// The headers that must make sense in every envelope.
 fn understood(request: &Request) -> Result<Requested, Failure> {
-    request.patience(Duration::ZERO, Duration::MAX)?;
+    request.patience(Duration::MAX)?;
     request.response_required()?;
     Requested::read(request.header("requested-acks").as_deref())
 }
@@ -90,12 +90,29 @@ impl Ask {
         if let Some(timeout) = &self.cause.timeout {
             headers.insert("timeout".to_owned(), json!(timeout));
         }
+        if self.topic.channel == Channel::Live {
+            headers.insert("channel".to_owned(), json!("live"));
+        }
         headers
+    }
+
+    /// The acknowledgements asked for without Ditto's own, as Ditto passes them on; an empty list stays one.
+    fn asked(&self) -> Option<Value> {
+        let custom = self.requested.custom();
+        let given = self.envelope.headers.contains_key("requested-acks");
+        (given && (self.requested.is_empty() || !custom.is_empty())).then(|| json!(custom))
     }
 
     /// The error of an envelope that is no command.
     pub fn misread(&self, failure: &Failure) -> Value {
-        protocol::error(&self.topic.of("errors"), Value::Object(self.echoed()), failure)
+        let mut headers = self.echoed();
+        headers.extend(self.asked().map(|acks| ("requested-acks".to_owned(), acks)));
+        protocol::error(&self.topic.of("errors"), Value::Object(headers), failure)
+    }
+
+    /// The error of an envelope of which it is not known what it is about.
+    pub fn unplaced(&self, failure: &Failure) -> Value {
+        protocol::error(protocol::UNKNOWN, json!({"correlation-id": self.cause.correlation_id}), failure)
     }
 
     /// The error of a command that was tried.
@@ -104,6 +121,9 @@ impl Ask {
         headers.insert("ditto-originator".to_owned(), json!(self.originator()));
         if let Some(etag) = &failure.etag {
             headers.insert("etag".to_owned(), json!(etag));
+        }
+        if let Some(acks) = self.asked() {
+            headers.insert("requested-acks".to_owned(), acks);
         }
         protocol::error(&self.topic.of("errors"), Value::Object(headers), failure)
     }
@@ -126,11 +146,7 @@ impl Ask {
             ("entity-revision", answer.revision.map(Value::from)),
             ("etag", answer.etag.clone().map(Value::from)),
             ("ditto-metadata", answer.metadata.clone()),
-            // an empty list is passed on, as Ditto does
-            (
-                "requested-acks",
-                self.envelope.headers.get("requested-acks").filter(|acks| **acks == json!([])).cloned(),
-            ),
+            ("requested-acks", self.asked()),
         ];
         headers.extend(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         let topic = self.topic.of(&format!("commands/{action}"));

@@ -10,7 +10,7 @@ use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::http::Server;
 use super::super::http::refusal::Refusal;
-use super::super::http::request::{PATIENCE_MAX, condition};
+use super::super::http::request::PATIENCE;
 use super::super::http::route::{self, Route};
 use super::super::precondition::Tags;
 use super::super::state::Kind;
@@ -18,9 +18,8 @@ use super::super::{policy, thing};
 use super::acks::{self, Ack, Twin};
 use super::ask::{Ask, MERGE_PATCH, read, unknown};
 use super::hub::Subscriber;
-use super::message::{self, Address, Draft};
-use super::payload::Payload;
 use super::protocol::{self, Channel, Criterion, Envelope, Group};
+use super::talk;
 use crate::twin::id::{PolicyId, ThingId};
 
 /// The envelopes that answer one.
@@ -33,7 +32,7 @@ pub enum Answered {
 }
 
 impl Answered {
-    fn nothing() -> Self {
+    pub fn nothing() -> Self {
         Self::Now(vec![])
     }
 }
@@ -44,34 +43,36 @@ pub async fn answer(server: &Arc<Server>, subscriber: &Subscriber, frame: &str) 
         Ok(ask) => ask,
         Err(error) => return Answered::Now(vec![error]),
     };
+    let live = ask.topic.channel == Channel::Live;
     let answered = match &ask.topic.criterion {
-        Criterion::Command(_) if ask.topic.channel == Channel::Live => {
-            Err(not_built(&ask, "the live channel"))
+        Criterion::Command(action) if live => {
+            let action = action.clone();
+            talk::command(server, ask, &action)
         }
+        // answers are given on the live channel alone
+        Criterion::Command(_) if ask.envelope.status.is_some() => Ok(Answered::nothing()),
         Criterion::Command(action) => {
             let action = action.clone();
             command(server, ask, &action).await
         }
-        Criterion::Message(_) => send(server, ask),
+        Criterion::Message(_) => talk::message(server, ask),
         Criterion::Ack(label) => acknowledge(server, subscriber, &ask, label.as_deref()),
         Criterion::Search(action) => Ok(Answered::Search(action.clone(), Box::new(ask.envelope))),
+        Criterion::Errors if live => Ok(talk::error(server, &ask)),
         Criterion::Errors => Ok(Answered::nothing()),
-        Criterion::Event if ask.envelope.revision.is_none() => {
-            Err(ask.misread(&Failure::missing_field("revision")))
-        }
-        Criterion::Event => Err(not_built(&ask, "an event sent by a client")),
+        Criterion::Event(action) => talk::event(server, &ask, *action),
         Criterion::Other => Err(not_built(&ask, "this topic")),
     };
     answered.unwrap_or_else(|error| Answered::Now(vec![error]))
 }
 
-fn not_built(ask: &Ask, what: &str) -> Value {
+pub fn not_built(ask: &Ask, what: &str) -> Value {
     ask.misread(&Failure::not_built(what))
 }
 
 async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered, Value> {
-    if ask.topic.group == Group::Things && ask.topic.namespace == "_" && ask.topic.name == "_" {
-        return many(server, &ask, action);
+    if ask.topic.group == Group::Things && ask.topic.name == "_" && action == "retrieve" {
+        return many(server, &ask);
     }
     let target = target(&ask)?;
     let verb = match action {
@@ -81,6 +82,11 @@ async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answere
         "delete" => Verb::Delete,
         _ => return Err(not_built(&ask, "migrating a definition")),
     };
+    // a read that nobody waits for is not carried out
+    let required = ask.request.response_required().map_err(|failure| ask.misread(&failure))?;
+    if verb == Verb::Get && required == Some(false) {
+        return Ok(Answered::nothing());
+    }
     let waits = check(&ask, action, verb, &target).map_err(|failure| ask.misread(&failure))?;
     let body =
         ask.envelope.value.clone().filter(|_| matches!(verb, Verb::Put | Verb::Patch)).unwrap_or_default();
@@ -111,7 +117,7 @@ async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answere
     }
     Ok(Answered::Later(Box::pin(async move {
         let twin = Twin { answer: &answer, cause: &ask.cause, originator: ask.originator(), location: None };
-        let patience = ask.request.patience(acks::PATIENCE, PATIENCE_MAX).unwrap_or(acks::PATIENCE);
+        let patience = ask.request.patience(PATIENCE).unwrap_or(PATIENCE);
         let acks = acks::collect(&ask.requested, twin, wait, patience).await;
         Some(ask.acks(&acks))
     })))
@@ -129,7 +135,7 @@ fn exists(target: &Target, named: bool) -> Failure {
 }
 
 /// What a command names. The path of the envelope is read as that of a request.
-fn target(ask: &Ask) -> Result<Target, Value> {
+pub fn target(ask: &Ask) -> Result<Target, Value> {
     let id = ask.topic.entity();
     let path = ask.path().strip_prefix('/').unwrap_or(ask.path());
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -159,13 +165,24 @@ fn target(ask: &Ask) -> Result<Target, Value> {
 }
 
 /// What is wrong with a command whatever the state; `true` when an answer is waited for.
-fn check(ask: &Ask, action: &str, verb: Verb, target: &Target) -> Result<bool, Failure> {
+pub fn check(ask: &Ask, action: &str, verb: Verb, target: &Target) -> Result<bool, Failure> {
     if action == "create" && ask.path() != "/" {
         return Err(Failure::new(
             400,
             "protocoladapter:unknown.topicpath",
             "only whole things and policies are created",
         ));
+    }
+    if action == "create"
+        && matches!(target, Target::Policy(..))
+        && ask
+            .envelope
+            .value
+            .as_ref()
+            .is_some_and(|policy| policy.is_object() && policy["policyId"].is_null())
+    {
+        let message = "a policy that is created names its `policyId`";
+        return Err(Failure::new(400, "policies:id.invalid", message));
     }
     if verb == Verb::Patch && ask.envelope.header("content-type") != Some(MERGE_PATCH) {
         return Err(Failure::new(
@@ -197,83 +214,30 @@ fn check(ask: &Ask, action: &str, verb: Verb, target: &Target) -> Result<bool, F
 }
 
 /// Several things at once: `{"thingIds": […]}`; what is not there or not readable is left out.
-fn many(server: &Arc<Server>, ask: &Ask, action: &str) -> Result<Answered, Value> {
-    if action != "retrieve" {
-        let failure = Failure::new(400, "things:id.invalid", "only a retrieve names several things");
-        return Err(unknown(&failure));
+fn many(server: &Arc<Server>, ask: &Ask) -> Result<Answered, Value> {
+    let value = ask.envelope.value.as_ref().filter(|value| value.is_object());
+    let ids = value.map_or(&Value::Bool(false), |value| &value["thingIds"]);
+    let ids = match ids {
+        Value::Array(ids) => ids.as_slice(),
+        _ => return Err(ask.unplaced(&Failure::bad_json("`thingIds` must be a JSON array"))),
+    };
+    if ids.is_empty() {
+        return Err(ask.unplaced(&Failure::new(400, "things:things.ids.missing", "`thingIds` is empty")));
     }
-    let ids = ask.envelope.value.as_ref().and_then(|value| value["thingIds"].as_array());
-    let ids = ids.ok_or_else(|| ask.misread(&Failure::missing_field("thingIds")))?;
+    for id in ids {
+        let id = id.as_str().ok_or_else(|| {
+            ask.unplaced(&Failure::new(400, "json.format.invalid", "`thingIds` must hold JSON strings"))
+        })?;
+        ThingId::parse(id)
+            .map_err(|error| unknown(&Failure::new(400, "things:id.invalid", format!("`{id}`: {error}"))))?;
+    }
     let fields = ask.envelope.fields.as_deref().map(Selector::parse).transpose();
     let fields = fields.map_err(|failure| ask.misread(&failure))?;
     let state = server.core.snapshot();
     let found = ids.iter().filter_map(|id| state.get(Kind::Thing, id.as_str()?));
     let shown = found.filter_map(|thing| thing::visible(&state, &thing, fields.as_ref(), &ask.caller, true));
     let answer = Answer::found(Value::Array(shown.collect()), None, None);
-    Ok(Answered::Now(vec![ask.response(action, &answer)]))
-}
-
-/// A message, or the answer to one.
-fn send(server: &Arc<Server>, ask: Ask) -> Result<Answered, Value> {
-    let id = ThingId::parse(&ask.topic.entity())
-        .map_err(|error| unknown(&Failure::new(400, "things:id.invalid", error.to_string())))?;
-    let path: Vec<String> = ask.path().split('/').skip(1).map(str::to_owned).collect();
-    let address = Address::read(&id, &path).filter(|address| message::is_message_subject(address.subject()));
-    let address = address.ok_or_else(|| {
-        unknown(&Failure::new(
-            400,
-            "protocoladapter:unknown.path",
-            "a message goes to `/inbox/messages/<subject>`",
-        ))
-    })?;
-    let content_type = ask.envelope.header("content-type").map(str::to_owned);
-    let payload = Payload::of_value(content_type, ask.envelope.value.clone());
-    let payload = payload.map_err(|failure| ask.misread(&failure))?;
-    if let Some(status) = ask.envelope.status {
-        let reply = message::Reply { status, payload, originator: ask.originator().to_owned() };
-        server.core.hub.replies.tell(id.as_str(), &ask.cause.correlation_id, reply);
-        return Ok(Answered::nothing());
-    }
-    let patience = ask.request.patience(message::PATIENCE, message::PATIENCE_MAX);
-    let patience = patience.map_err(|failure| ask.misread(&failure))?;
-    let required = ask.request.response_required().map_err(|failure| ask.misread(&failure))?;
-    let waits = required.unwrap_or(true) && !patience.is_zero();
-    let condition = ask.request.setting("condition").map(|text| condition(&text)).transpose();
-    let condition = condition.map_err(|failure| ask.misread(&failure))?;
-    let draft = Draft {
-        address,
-        payload,
-        cause: ask.cause.clone(),
-        patience: waits.then_some(patience),
-        timeout: ask.cause.timeout.clone(),
-        condition,
-    };
-    let server = Arc::clone(server);
-    Ok(Answered::Later(Box::pin(async move {
-        match message::deliver(&server.core, draft, &ask.caller).await {
-            Ok(reply) => reply.map(|reply| replied(&ask, reply)),
-            Err(failure) => waits.then(|| ask.refused(&failure)),
-        }
-    })))
-}
-
-fn replied(ask: &Ask, reply: message::Reply) -> Value {
-    let mut headers = json!({
-        "correlation-id": ask.cause.correlation_id,
-        "ditto-originator": reply.originator,
-        "channel": "live",
-        "response-required": false,
-        "status": reply.status,
-    });
-    if let Some(content_type) = reply.payload.content_type {
-        headers["content-type"] = json!(content_type);
-    }
-    let mut frame = json!({"topic": ask.envelope.topic, "headers": headers, "path": ask.path()});
-    if let Some(value) = reply.payload.value {
-        frame["value"] = value;
-    }
-    frame["status"] = json!(reply.status);
-    frame
+    Ok(Answered::Now(vec![ask.response("retrieve", &answer)]))
 }
 
 /// The acknowledgement of an event the session got.
@@ -286,20 +250,23 @@ fn acknowledge(
     let identified = |failure| {
         protocol::error(protocol::UNKNOWN, json!({"correlation-id": ask.cause.correlation_id}), &failure)
     };
-    let Some(label) = label.filter(|label| acks::is_label(label)) else {
-        return Err(identified(Failure::new(
-            400,
-            "acknowledgement:label.invalid",
-            "the topic ends in a label",
-        )));
+    // an acknowledgement is a kind of answer, and every answer has a status
+    let (Some(label), Some(status)) = (label, ask.envelope.status) else {
+        let message = "an acknowledgement names its label in the topic, and has a `status`";
+        return Err(unknown(&Failure::new(400, "protocoladapter:unknown.topicpath", message)));
     };
+    if !acks::is_label(label) {
+        let message = format!("`{label}` is no label");
+        return Err(unknown(&Failure::new(400, "acknowledgement:label.invalid", message)));
+    }
+    if acks::is_built_in(label) {
+        let message = format!("`{label}` is given by Ditto alone");
+        return Err(unknown(&Failure::new(400, "acknowledgement:ditto.acklabel.forbidden", message)));
+    }
     if !subscriber.declared.iter().any(|declared| declared == label) {
         let message = format!("declare `{label}` in the query parameter `declared-acks` of the WebSocket");
         return Err(identified(Failure::new(400, "acknowledgement:label.not.declared", message)));
     }
-    let Some(status) = ask.envelope.status else {
-        return Err(identified(Failure::missing_field("status")));
-    };
     let mut ack = Ack::of(label, status, ask.envelope.value.clone(), &ask.cause.correlation_id);
     if let Some(content_type) = ask.envelope.headers.get("content-type") {
         ack.headers.insert("content-type".to_owned(), content_type.clone());

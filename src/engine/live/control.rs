@@ -12,8 +12,10 @@ const CONTROL_MAX: usize = 8 * 1024;
 pub enum Kind {
     Events,
     Messages,
-    /// Live commands, live events and policy announcements: agreed to, and there are none.
-    Other,
+    LiveCommands,
+    LiveEvents,
+    /// Agreed to, and there are none.
+    Announcements,
 }
 
 #[derive(Debug)]
@@ -37,9 +39,9 @@ pub fn read(frame: &str) -> Option<(&'static str, Result<Control, Refused>)> {
     const NAMES: [(&str, &str, Kind); 5] = [
         ("START-SEND-EVENTS", "STOP-SEND-EVENTS", Kind::Events),
         ("START-SEND-MESSAGES", "STOP-SEND-MESSAGES", Kind::Messages),
-        ("START-SEND-LIVE-COMMANDS", "STOP-SEND-LIVE-COMMANDS", Kind::Other),
-        ("START-SEND-LIVE-EVENTS", "STOP-SEND-LIVE-EVENTS", Kind::Other),
-        ("START-SEND-POLICY-ANNOUNCEMENTS", "STOP-SEND-POLICY-ANNOUNCEMENTS", Kind::Other),
+        ("START-SEND-LIVE-COMMANDS", "STOP-SEND-LIVE-COMMANDS", Kind::LiveCommands),
+        ("START-SEND-LIVE-EVENTS", "STOP-SEND-LIVE-EVENTS", Kind::LiveEvents),
+        ("START-SEND-POLICY-ANNOUNCEMENTS", "STOP-SEND-POLICY-ANNOUNCEMENTS", Kind::Announcements),
     ];
     for (start, stop, kind) in NAMES {
         if frame.starts_with(start) {

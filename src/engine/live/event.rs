@@ -33,6 +33,10 @@ pub enum Action {
 }
 
 impl Action {
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Created, Self::Modified, Self::Merged, Self::Deleted].into_iter().find(|a| a.word() == word)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -126,19 +130,7 @@ impl Event {
 
     /// The thing as far as the event tells of it: its id and the changed part, without what was removed.
     pub fn sparse(&self) -> Value {
-        let mut thing = json!({"thingId": self.thing_id.as_str()});
-        let Some(value) = self.value() else { return thing };
-        let value = if self.action == Action::Merged { without_nulls(value) } else { Some(value) };
-        match value {
-            Some(Value::Object(members)) if self.path.is_root() => {
-                for (name, value) in members {
-                    thing[name] = value;
-                }
-            }
-            Some(value) => self.path.set(&mut thing, value),
-            None => {}
-        }
-        thing
+        sparse(self.thing_id.as_str(), &self.path, self.action, self.value())
     }
 
     pub fn topic(&self) -> String {
@@ -146,12 +138,14 @@ impl Event {
         format!("{namespace}/{name}/things/twin/events/{}", self.action.word())
     }
 
-    pub fn headers(&self) -> Value {
+    /// As a subscriber gets them that gives the acknowledgements `declared`.
+    pub fn headers(&self, declared: &[String]) -> Value {
+        let acks: Vec<&String> = self.cause.acks.iter().filter(|label| declared.contains(label)).collect();
         let mut headers = json!({
             "correlation-id": self.cause.correlation_id,
             "ditto-originator": self.originator,
             "response-required": false,
-            "requested-acks": self.cause.acks,
+            "requested-acks": acks,
             "entity-revision": self.revision,
             "version": 2,
         });
@@ -167,9 +161,9 @@ impl Event {
         headers
     }
 
-    pub fn envelope(&self, extra: Option<Value>) -> Value {
+    pub fn envelope(&self, extra: Option<Value>, declared: &[String]) -> Value {
         let mut envelope =
-            json!({"topic": self.topic(), "headers": self.headers(), "path": self.path.to_string()});
+            json!({"topic": self.topic(), "headers": self.headers(declared), "path": self.path.to_string()});
         if let Some(value) = self.value() {
             envelope["value"] = value;
         }
@@ -180,6 +174,22 @@ impl Event {
         envelope["timestamp"] = json!(time::print(self.at));
         envelope
     }
+}
+
+/// What an event of this value at this path tells of a thing.
+pub fn sparse(thing_id: &str, path: &Pointer, action: Action, value: Option<Value>) -> Value {
+    let mut thing = json!({"thingId": thing_id});
+    let value = if action == Action::Merged { value.and_then(without_nulls) } else { value };
+    match value {
+        Some(Value::Object(members)) if path.is_root() => {
+            for (name, value) in members {
+                thing[name] = value;
+            }
+        }
+        Some(value) => path.set(&mut thing, value),
+        None => {}
+    }
+    thing
 }
 
 /// `None` when nothing but removals is in it.

@@ -2,13 +2,14 @@
 use serde_json::{Value, json};
 
 use super::super::command::Caller;
-use super::super::enforce::Enforcer;
+use super::super::core::Core;
+use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::thing;
 use super::super::time;
 use super::event::Event;
-use super::message::Message;
+use super::signal::Heard;
 use crate::rql::{self, Expr, Now, condition};
 use crate::twin::id::ThingId;
 
@@ -61,34 +62,53 @@ impl Filter {
         condition::holds(expr, &seen, Now { epoch_millis: now })
     }
 
-    /// As [`Self::passes`] for a message, which changes nothing.
-    pub fn passes_message(&self, message: &Message, extra: Option<&Value>, now: i64) -> bool {
+    /// As [`Self::passes`] on the live channel.
+    pub fn passes_live(&self, heard: &impl Heard, extra: Option<&Value>, now: i64) -> bool {
         let Some(expr) = &self.expr else { return true };
-        let mut seen = json!({"thingId": message.address.thing.as_str()});
+        let mut seen = heard.sparse();
         add(&mut seen, extra);
-        seen["_namespace"] = json!(message.address.thing.namespace());
-        let subject = message.address.subject();
+        seen["_namespace"] = json!(heard.thing_id().namespace());
+        let (criterion, name) = heard.names();
+        let word = if criterion == "messages" { "topic:subject" } else { "topic:action" };
         let words = [
-            ("topic:full", json!(message.topic())),
+            ("topic:full", json!(heard.topic())),
             ("topic:channel", json!("live")),
-            ("topic:criterion", json!("messages")),
-            ("topic:subject", json!(subject)),
-            ("topic:action-subject", json!(subject)),
-            ("resource:path", json!(message.address.path())),
+            ("topic:criterion", json!(criterion)),
+            (word, json!(name)),
+            ("topic:action-subject", json!(name)),
+            ("resource:path", json!(heard.path())),
         ];
-        name_entity(&mut seen, &message.address.thing, words);
+        name_entity(&mut seen, heard.thing_id(), words);
         condition::holds(expr, &seen, Now { epoch_millis: now })
+    }
+
+    /// The extra fields on the live channel; an error when there are some to show and the reader may not read the thing.
+    pub fn extra_of_live(
+        &self,
+        core: &Core,
+        heard: &impl Heard,
+        reader: &Caller,
+    ) -> Result<Option<Value>, ()> {
+        if self.extra.is_none() {
+            return Ok(None);
+        }
+        let reads = |enforcer: &Enforcer| enforcer.partial(&reader.subjects, "thing", &[], Permission::Read);
+        if !heard.enforcer().is_some_and(reads) {
+            return Err(());
+        }
+        Ok(self.extra(core, heard.thing(), heard.enforcer(), reader))
     }
 
     /// The extra fields as these subjects may read them; `None` when there are none to show.
     pub fn extra(
         &self,
+        core: &Core,
         thing: Option<&Value>,
         enforcer: Option<&Enforcer>,
         reader: &Caller,
     ) -> Option<Value> {
         let fields = self.extra.as_ref()?;
-        thing::extra(thing?, enforcer?, fields, reader)
+        thing::extra(&core.state.read(), thing?, enforcer?, fields, reader)
     }
 }
 

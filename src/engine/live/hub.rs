@@ -13,8 +13,11 @@ use super::super::store::committer;
 use super::acks::{Ack, weak};
 use super::event::{Cause, Event};
 use super::filter::Filter;
-use super::message::{Message, Reply};
+use super::message::Message;
+use super::reply::Reply;
+use super::signal::{Heard, Kind, LiveSignal};
 use super::waiting::Waiting;
+use crate::twin::id::ThingId;
 
 /// Signals that wait for one subscriber. Source: Ditto 3.8, `WS_SUBSCRIBER_BACKPRESSURE`.
 pub const SUBSCRIBER_QUEUE: usize = 100;
@@ -34,6 +37,7 @@ pub type Durable = Shared<committer::Durable>;
 pub enum Signal {
     Event(Arc<Event>, Arc<Filter>),
     Message(Arc<Message>, Arc<Filter>),
+    Live(Arc<LiveSignal>, Arc<Filter>),
 }
 
 /// What one subscriber wants to hear of.
@@ -41,6 +45,8 @@ pub enum Signal {
 pub struct Interests {
     pub events: Option<Arc<Filter>>,
     pub messages: Option<Arc<Filter>>,
+    pub live_commands: Option<Arc<Filter>>,
+    pub live_events: Option<Arc<Filter>>,
 }
 
 pub struct Subscriber {
@@ -122,28 +128,55 @@ impl Hub {
                     && self.offer(subscriber, Signal::Event(Arc::clone(&event), filter))
             });
             if !sent {
-                self.acknowledge_weakly(&event, &subscriber.declared);
+                self.acknowledge_weakly(&event.thing_id, &event.cause, &subscriber.declared);
             }
         }
     }
 
-    /// Says for a subscriber that did not get the event that it has nothing to say.
-    pub fn acknowledge_weakly(&self, event: &Event, declared: &[String]) {
-        for label in event.cause.acks.iter().filter(|label| declared.contains(label)) {
-            self.acks.tell(event.thing_id.as_str(), &event.cause.correlation_id, weak(label, &event.cause));
+    /// Says for a subscriber that did not get a signal that it has nothing to say.
+    pub fn acknowledge_weakly(&self, thing_id: &ThingId, cause: &Cause, declared: &[String]) {
+        for label in cause.acks.iter().filter(|label| declared.contains(label)) {
+            self.acks.tell(thing_id.as_str(), &cause.correlation_id, weak(label, cause));
         }
     }
 
     /// Hands the message to whoever may read it and wants it.
     pub fn send(&self, message: Message) {
         let message = Arc::new(message);
+        self.hand(
+            &*message,
+            |wants| wants.messages.clone(),
+            |filter| Signal::Message(Arc::clone(&message), filter),
+        );
+    }
+
+    /// As [`Self::send`], for a live command or event.
+    pub fn send_live(&self, signal: LiveSignal) {
+        let signal = Arc::new(signal);
+        let wanted = |wants: &Interests| match signal.kind {
+            Kind::Command => wants.live_commands.clone(),
+            Kind::Event(_) => wants.live_events.clone(),
+        };
+        self.hand(&*signal, wanted, |filter| Signal::Live(Arc::clone(&signal), filter));
+    }
+
+    fn hand(
+        &self,
+        heard: &impl Heard,
+        wanted: impl Fn(&Interests) -> Option<Arc<Filter>>,
+        signal: impl Fn(Arc<Filter>) -> Signal,
+    ) {
+        let (thing_id, cause) = (heard.thing_id(), heard.cause());
         for subscriber in self.subscribers.read().iter() {
-            let Some(filter) = subscriber.interests.read().messages.clone() else { continue };
-            if message.cause.session != Some(subscriber.id)
-                && filter.covers(&message.address.thing)
-                && message.readable(&subscriber.subjects)
-            {
-                self.offer(subscriber, Signal::Message(Arc::clone(&message), filter));
+            let filter = wanted(&subscriber.interests.read());
+            let sent = filter.is_some_and(|filter| {
+                cause.session != Some(subscriber.id)
+                    && filter.covers(thing_id)
+                    && heard.readable(&subscriber.subjects)
+                    && self.offer(subscriber, signal(filter))
+            });
+            if !sent {
+                self.acknowledge_weakly(thing_id, cause, &subscriber.declared);
             }
         }
     }

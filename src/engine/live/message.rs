@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -11,24 +11,22 @@ use super::super::command::Caller;
 use super::super::core::Core;
 use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
-use super::super::http::handle::Asked;
+use super::super::http::handle::{Asked, CHANNEL, respond};
 use super::super::http::request;
 use super::super::place::ThingPart;
 use super::super::state::{Document, Kind};
 use super::super::{thing, time};
+use super::acks::{self, Requested};
 use super::event::Cause;
 use super::payload::Payload;
+use super::reply::{About, Asks, Expecting, Reply, Told};
+use super::signal::Heard;
 use crate::rql::Expr;
 use crate::twin::id::{ThingId, is_subject};
 
 const MESSAGE: &str = "message";
 const CLAIM: &str = "claim";
-const CHANNEL: HeaderName = HeaderName::from_static("channel");
-/// Source: Ditto 3.8, `ditto.gateway.message`.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-pub const PATIENCE_MAX: Duration = Duration::from_mins(1);
-/// Source: Ditto 3.8, `ditto.gateway.claim-message`.
-const CLAIM_PATIENCE: Duration = Duration::from_mins(1);
+/// The longest `timeout` of a claim. Source: Ditto 3.8, `ditto.gateway.claim-message`, whose `default-timeout` nobody reads there.
 const CLAIM_PATIENCE_MAX: Duration = Duration::from_mins(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +107,9 @@ pub struct Message {
     pub payload: Payload,
     pub cause: Cause,
     pub originator: String,
-    /// How long an answer is waited for; `None` when it is not.
-    pub patience: Option<Duration>,
+    pub asks: Asks,
+    /// Whether an answer is waited for.
+    pub answered: bool,
     /// The time as subscribers are told it.
     pub timeout: Option<String>,
     pub at: i64,
@@ -119,29 +118,49 @@ pub struct Message {
     pub enforcer: Option<Arc<Enforcer>>,
 }
 
-impl Message {
-    /// Who receives a message needs READ on all of its path, with one of its subjects.
-    pub fn readable(&self, subjects: &[String]) -> bool {
-        let resource = self.address.resource();
-        let path: Vec<&str> = resource.iter().map(String::as_str).collect();
-        self.enforcer.as_ref().is_some_and(|enforcer| {
-            subjects.iter().any(|subject| {
-                enforcer.unrestricted(std::slice::from_ref(subject), MESSAGE, &path, Permission::Read)
-            })
-        })
+impl Heard for Message {
+    fn thing_id(&self) -> &ThingId {
+        &self.address.thing
     }
 
-    pub fn topic(&self) -> String {
+    fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    fn thing(&self) -> Option<&Value> {
+        self.thing.as_deref()
+    }
+
+    fn enforcer(&self) -> Option<&Enforcer> {
+        self.enforcer.as_deref()
+    }
+
+    /// Who receives a message needs READ on it.
+    fn readable(&self, subjects: &[String]) -> bool {
+        let resource = self.address.resource();
+        let path: Vec<&str> = resource.iter().map(String::as_str).collect();
+        self.enforcer.as_ref().is_some_and(|enforcer| enforcer.hears(subjects, MESSAGE, &path))
+    }
+
+    fn topic(&self) -> String {
         let id = &self.address.thing;
         format!("{}/{}/things/live/messages/{}", id.namespace(), id.name(), self.address.subject())
     }
 
-    pub fn envelope(&self, extra: Option<Value>) -> Value {
+    fn names(&self) -> (&'static str, &str) {
+        ("messages", self.address.subject())
+    }
+
+    fn path(&self) -> String {
+        self.address.path()
+    }
+
+    fn envelope(&self, extra: Option<Value>, declared: &[String]) -> Value {
         let address = &self.address;
         let direction = if address.direction == Direction::To { "TO" } else { "FROM" };
         let mut headers = json!({
             "channel": "live",
-            "response-required": self.patience.is_some(),
+            "response-required": self.answered,
             "ditto-originator": self.originator,
             "ditto-message-direction": direction,
             "ditto-message-subject": address.subject(),
@@ -153,8 +172,8 @@ impl Message {
         if let Some(timeout) = &self.timeout {
             headers["timeout"] = json!(timeout);
         }
-        if self.patience.is_none() {
-            headers["requested-acks"] = json!([]);
+        if let Some(acks) = self.asks.shown(declared) {
+            headers["requested-acks"] = acks;
         }
         if let Some(feature) = &address.feature {
             headers["ditto-message-feature-id"] = json!(feature);
@@ -173,28 +192,23 @@ impl Message {
     }
 }
 
-/// The answer of a subscriber.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub payload: Payload,
-    pub originator: String,
-}
-
 /// A message on its way, before anybody looked at the thing.
 pub struct Draft {
     pub address: Address,
     pub payload: Payload,
     pub cause: Cause,
-    pub patience: Option<Duration>,
+    pub asks: Asks,
+    pub answered: bool,
+    /// How long somebody may take to speak.
+    pub patience: Duration,
     /// The time as subscribers are told it.
     pub timeout: Option<String>,
     pub condition: Option<Expr>,
 }
 
-/// Checks the sender's rights and the condition, and sends; answers what a subscriber answers.
-pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Option<Reply>, Failure> {
-    let Draft { address, payload, cause, patience, timeout, condition } = draft;
+/// Checks the sender's rights and the condition, and sends; answers what subscribers say to it.
+pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Told, Failure> {
+    let Draft { address, payload, cause, asks, answered, patience, timeout, condition } = draft;
     let (document, enforcer) = {
         let state = core.state.read();
         let document = state.get(Kind::Thing, address.thing.as_str());
@@ -213,10 +227,10 @@ pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Optio
         }
         thing::check_condition(condition.as_ref(), document, enforcer, caller)?;
     }
-    let wait = match patience {
-        Some(_) => Some(core.hub.replies.open(address.thing.as_str(), &cause.correlation_id)?),
-        None => None,
-    };
+    let waits = answered || !asks.is_empty();
+    let expecting = waits
+        .then(|| Expecting::open(&core.hub, address.thing.as_str(), &cause, asks.clone(), answered))
+        .transpose()?;
     let originator = caller.subjects.first().cloned().unwrap_or_default();
     let at = caller.now;
     core.hub.send(Message {
@@ -224,16 +238,19 @@ pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Optio
         payload,
         cause,
         originator,
-        patience,
+        asks,
+        answered,
         timeout,
         at,
         thing: document,
         enforcer,
     });
-    let (Some(mut wait), Some(patience)) = (wait, patience) else { return Ok(None) };
-    match tokio::time::timeout(patience, wait.word()).await {
-        Ok(Some(reply)) => Ok(Some(reply)),
-        _ => Err(Failure::new(408, "command.timeout", "nobody answered the message in time")),
+    match expecting {
+        Some(expecting) => {
+            let fits = |reply: &Reply| matches!(reply.about, About::Message | About::Error);
+            expecting.collect(patience, fits).await
+        }
+        None => Ok(Told::Nothing),
     }
 }
 
@@ -247,27 +264,31 @@ pub async fn post(core: &Core, address: Address, asked: &Asked<'_>) -> Result<Re
             "a message needs a subject after `messages/`",
         ));
     }
-    let (default, most) =
-        if address.claim { (CLAIM_PATIENCE, CLAIM_PATIENCE_MAX) } else { (PATIENCE, PATIENCE_MAX) };
-    let patience = request.patience(default, most)?;
+    let patience = request.patience(if address.claim { CLAIM_PATIENCE_MAX } else { request::PATIENCE })?;
     let payload = Payload::of_bytes(request.header("content-type"), body)?;
+    let requested = request.setting("requested-acks");
+    let requested = requested.map(|text| Requested::read(Some(&text))).transpose()?;
     let required = request.response_required()?;
-    if required == Some(true) && patience.is_zero() {
-        return Ok(live(Err(Failure::bad_header("timeout", "0 leaves no time for the answer"))));
+    let asks = Asks::of(requested.as_ref(), required.unwrap_or(requested.is_some() || !patience.is_zero()));
+    let answered = required.unwrap_or(!patience.is_zero());
+    if patience.is_zero() && (answered || !asks.is_empty()) {
+        return Ok(live(Err(Failure::bad_header("timeout", "0 leaves no time for the answer")), true));
     }
-    let waits = required.unwrap_or(!patience.is_zero());
-    let cause = request.cause(vec![]);
+    let cause = request.cause(asks.custom.clone());
     let condition = request.setting("condition").map(|text| request::condition(&text)).transpose();
     // in whole seconds without a unit, as Ditto prints it
     let timeout = match patience.subsec_millis() {
         0 => patience.as_secs().to_string(),
         _ => format!("{}ms", patience.as_millis()),
     };
+    let waits = answered || !asks.is_empty();
     let draft = |condition| Draft {
         address,
         payload,
         cause,
-        patience: waits.then_some(patience),
+        asks,
+        answered,
+        patience,
         timeout: Some(timeout),
         condition,
     };
@@ -275,17 +296,18 @@ pub async fn post(core: &Core, address: Address, asked: &Asked<'_>) -> Result<Re
         Ok(condition) => deliver(core, draft(condition), caller).await,
         Err(failure) => Err(failure),
     };
-    if waits { Ok(live(delivered)) } else { Ok(StatusCode::ACCEPTED.into_response()) }
+    if waits { Ok(live(delivered, answered)) } else { Ok(StatusCode::ACCEPTED.into_response()) }
 }
 
 pub fn is_message_subject(subject: &str) -> bool {
     !subject.is_empty() && (is_subject(subject) || subject.chars().all(|c| c > '\u{1f}'))
 }
 
-/// What a device answered, passed on. A 502 would look like a fault of the engine and becomes 200, as in Ditto.
-fn live(delivered: Result<Option<Reply>, Failure>) -> Response {
-    let mut response = match delivered {
-        Ok(Some(reply)) => {
+/// What was said to a live signal, passed on. A 502 would look like a fault of the engine and becomes 200, as in Ditto.
+/// Where no answer is waited for, a success says nothing but that it is one, and acknowledgements nothing but their status.
+pub fn live(told: Result<Told, Failure>, answered: bool) -> Response {
+    let mut response = match told {
+        Ok(Told::Reply(reply)) => {
             let status = if reply.status == 502 { 200 } else { reply.status };
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
             let body = if status == StatusCode::NO_CONTENT { vec![] } else { reply.payload.bytes() };
@@ -297,9 +319,13 @@ fn live(delivered: Result<Option<Reply>, Failure>) -> Response {
             }
             response
         }
-        Ok(None) => StatusCode::ACCEPTED.into_response(),
+        Ok(Told::Acks(acks)) => respond(acks::answer(&acks, answered), None),
+        Ok(Told::Nothing) => StatusCode::ACCEPTED.into_response(),
         Err(failure) => super::super::http::refusal::Refusal::from(failure).into_response(),
     };
+    if !answered && response.status().is_success() {
+        return StatusCode::ACCEPTED.into_response();
+    }
     response.headers_mut().insert(CHANNEL, HeaderValue::from_static("live"));
     response
 }

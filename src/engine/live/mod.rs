@@ -6,6 +6,7 @@
 //! Source: Ditto 3.8, `StreamingSessionActor`, `ThingsSseRouteBuilder`, `WebSocketRoute`.
 pub mod acks;
 mod ask;
+mod channel;
 mod command;
 mod control;
 mod event;
@@ -14,12 +15,16 @@ mod hub;
 mod message;
 mod payload;
 pub mod protocol;
+mod reply;
 mod searches;
 mod session;
+mod signal;
 mod sse;
+mod talk;
 mod waiting;
 
 pub use acks::{Requested, Twin};
+pub use channel::{command as over, on, smart};
 pub use event::{Cause, Deed, Event};
 pub use hub::{Hub, SUBSCRIBERS_MAX};
 pub use message::{Address, post};

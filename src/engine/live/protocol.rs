@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
+use super::super::parse;
+use super::event::Action;
 
 /// Where an error goes whose thing is not known.
 pub const UNKNOWN: &str = "unknown/unknown/things/twin/errors";
@@ -25,7 +27,7 @@ pub enum Channel {
 pub enum Criterion {
     /// `create`, `retrieve`, `modify`, `merge`, `delete` or `migrate`
     Command(String),
-    Event,
+    Event(Action),
     /// The subject.
     Message(String),
     Errors,
@@ -59,7 +61,7 @@ impl Topic {
         };
         let criterion = match rest {
             ["commands", action] if is_command(group, action) => Criterion::Command((*action).to_owned()),
-            ["events", "created" | "modified" | "merged" | "deleted"] => Criterion::Event,
+            ["events", action] => Criterion::Event(Action::named(action)?),
             ["messages", subject @ ..] if channel == Channel::Live && !subject.is_empty() => {
                 Criterion::Message(subject.join("/"))
             }
@@ -104,11 +106,12 @@ pub struct Envelope {
     pub fields: Option<String>,
     pub status: Option<u16>,
     pub revision: Option<u64>,
+    pub timestamp: Option<String>,
 }
 
 impl Envelope {
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let frame = super::super::parse::json(text.as_bytes())?;
+        let frame = parse::json(text.as_bytes())?;
         let Value::Object(mut members) = frame else {
             return Err(match frame {
                 Value::Null => Failure::missing_field("topic"),
@@ -130,7 +133,9 @@ impl Envelope {
         let status =
             members.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok());
         let revision = members.get("revision").and_then(Value::as_u64);
-        Ok(Self { topic, headers, path, value: members.shift_remove("value"), fields, status, revision })
+        let timestamp = members.get("timestamp").and_then(Value::as_str).map(str::to_owned);
+        let value = members.shift_remove("value");
+        Ok(Self { topic, headers, path, value, fields, status, revision, timestamp })
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -17,21 +17,20 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::super::command::Caller;
-use super::super::enforce::Permission;
+use super::super::core::Core;
 use super::super::failure::Failure;
 use super::super::http::Server;
 use super::super::http::handle::now;
 use super::super::http::request::Request;
-use super::super::place::ThingPart;
 use super::acks::Requested;
 use super::command::{Answered, answer};
 use super::control::{self, Control, Refused};
 use super::event::Event;
 use super::filter::Filter;
 use super::hub::{Signal, Subscription};
-use super::message::Message;
 use super::protocol;
 use super::searches::Searches;
+use super::signal::{self, Heard, Kind};
 
 /// The largest frame and message, in bytes: a thing of 100k with its escapes fits.
 const FRAME_MAX: usize = 256 * 1024;
@@ -197,16 +196,20 @@ impl Session {
 
     async fn control(&mut self, name: &str, control: Control, socket: &mut WebSocket) -> Result<(), End> {
         let mut interests = self.subscription.interests();
-        match control {
-            Control::Start(control::Kind::Events, filter) => interests.events = Some(Arc::from(filter)),
-            Control::Start(control::Kind::Messages, filter) => interests.messages = Some(Arc::from(filter)),
-            Control::Stop(control::Kind::Events) => interests.events = None,
-            Control::Stop(control::Kind::Messages) => interests.messages = None,
-            Control::Start(..) | Control::Stop(_) => {}
+        let wanted = match control {
+            Control::Start(kind, filter) => Some((kind, Some(Arc::from(filter)))),
+            Control::Stop(kind) => Some((kind, None)),
             Control::Token => {
                 let failure = Failure::new(400, "jwt:invalid", "this engine knows no issuer of tokens");
                 return send(socket, &protocol::error(protocol::UNKNOWN, json!({}), &failure)).await;
             }
+        };
+        match wanted {
+            Some((control::Kind::Events, filter)) => interests.events = filter,
+            Some((control::Kind::Messages, filter)) => interests.messages = filter,
+            Some((control::Kind::LiveCommands, filter)) => interests.live_commands = filter,
+            Some((control::Kind::LiveEvents, filter)) => interests.live_events = filter,
+            Some((control::Kind::Announcements, _)) | None => {}
         }
         self.subscription.want(interests);
         put(socket, Frame::text(format!("{name}:ACK"))).await
@@ -232,40 +235,40 @@ impl Session {
 
     fn shown(&self, signal: &Signal, reader: &Caller) -> Option<Value> {
         let interests = self.subscription.interests();
-        match signal {
-            Signal::Event(event, filter) => {
-                let shown = interests.events.is_some().then(|| event_frame(event, filter, reader)).flatten();
-                if shown.is_none() {
-                    self.server.core.hub.acknowledge_weakly(event, &self.subscription.subscriber.declared);
-                }
-                shown
-            }
-            Signal::Message(message, filter) => {
-                interests.messages.is_some().then(|| message_frame(message, filter, reader)).flatten()
-            }
+        let (core, declared) = (&self.server.core, &self.subscription.subscriber.declared);
+        let wanted = match signal {
+            Signal::Event(..) => interests.events.is_some(),
+            Signal::Message(..) => interests.messages.is_some(),
+            Signal::Live(live, _) if live.kind == Kind::Command => interests.live_commands.is_some(),
+            Signal::Live(..) => interests.live_events.is_some(),
+        };
+        let shown = wanted.then(|| match signal {
+            Signal::Event(event, filter) => event_frame(core, event, filter, reader, declared),
+            Signal::Message(message, filter) => signal::frame(core, &**message, filter, reader, declared),
+            Signal::Live(live, filter) => signal::frame(core, &**live, filter, reader, declared),
+        });
+        let shown = shown.flatten();
+        if shown.is_none() {
+            let (thing_id, cause) = match signal {
+                Signal::Event(event, _) => (&event.thing_id, &event.cause),
+                Signal::Message(message, _) => (message.thing_id(), message.cause()),
+                Signal::Live(live, _) => (live.thing_id(), live.cause()),
+            };
+            core.hub.acknowledge_weakly(thing_id, cause, declared);
         }
+        shown
     }
 }
 
-fn event_frame(event: &Event, filter: &Filter, reader: &Caller) -> Option<Value> {
-    let extra = filter.extra(event.after.as_deref(), event.enforcer.as_deref(), reader);
-    filter.passes(event, extra.as_ref(), reader.now).then(|| event.envelope(extra))
-}
-
-/// Extra fields of a thing the reader may not read are an error in place of the message, as in Ditto 3.8.
-fn message_frame(message: &Message, filter: &Filter, reader: &Caller) -> Option<Value> {
-    let readable = message
-        .enforcer
-        .as_ref()
-        .is_some_and(|enforcer| enforcer.partial(&reader.subjects, "thing", &[], Permission::Read));
-    if filter.extra.is_some() && !readable {
-        let id = &message.address.thing;
-        let topic = format!("{}/{}/things/live/errors", id.namespace(), id.name());
-        let headers = json!({"correlation-id": message.cause.correlation_id});
-        return Some(protocol::error(&topic, headers, &ThingPart::Thing.not_found()));
-    }
-    let extra = filter.extra(message.thing.as_deref(), message.enforcer.as_deref(), reader);
-    filter.passes_message(message, extra.as_ref(), reader.now).then(|| message.envelope(extra))
+fn event_frame(
+    core: &Core,
+    event: &Event,
+    filter: &Filter,
+    reader: &Caller,
+    declared: &[String],
+) -> Option<Value> {
+    let extra = filter.extra(core, event.after.as_deref(), event.enforcer.as_deref(), reader);
+    filter.passes(event, extra.as_ref(), reader.now).then(|| event.envelope(extra, declared))
 }
 
 /// The close code for what no client should send. Source: RFC 6455 §7.4.1.

@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::super::command::Caller;
+use super::super::core::Core;
 use super::super::failure::Failure;
 use super::super::fields::Selector;
 use super::super::http::Server;
@@ -51,8 +52,12 @@ pub fn open(
         Route::Message(address) => {
             let filter = Filter { ids: Some(vec![address.thing.to_string()]), ..read(request)? };
             let subscription = server.core.hub.subscribe(caller.subjects, vec![])?;
-            subscription.want(Interests { messages: Some(Arc::new(filter)), events: None });
-            Ok(signals(subscription, Shown { fields: None, place: Pointer::root(), mailbox: Some(address) }))
+            subscription.want(Interests { messages: Some(Arc::new(filter)), ..Interests::default() });
+            Ok(signals(
+                server,
+                subscription,
+                Shown { fields: None, place: Pointer::root(), mailbox: Some(address) },
+            ))
         }
         route => {
             let mut filter = read(request)?;
@@ -68,8 +73,8 @@ pub fn open(
             let fields = request.parameter("fields").filter(|_| place.is_root());
             let fields = fields.map(filter::fields).transpose()?;
             let subscription = server.core.hub.subscribe(caller.subjects, vec![])?;
-            subscription.want(Interests { events: Some(Arc::new(filter)), messages: None });
-            Ok(signals(subscription, Shown { fields, place, mailbox: None }))
+            subscription.want(Interests { events: Some(Arc::new(filter)), ..Interests::default() });
+            Ok(signals(server, subscription, Shown { fields, place, mailbox: None }))
         }
     }
 }
@@ -85,17 +90,19 @@ struct Shown {
     mailbox: Option<Address>,
 }
 
-fn signals(subscription: Subscription, shown: Shown) -> Response {
+fn signals(server: &Arc<Server>, subscription: Subscription, shown: Shown) -> Response {
     let stop = subscription.hub().stop.clone();
-    let sent = stream::unfold((subscription, shown), |(mut subscription, shown)| async move {
+    let held = (Arc::clone(server), subscription, shown);
+    let sent = stream::unfold(held, |(server, mut subscription, shown)| async move {
         loop {
             let reader = Caller { subjects: subscription.subscriber.subjects.clone(), now: now() };
             let sent = match subscription.next().await? {
-                Signal::Event(event, filter) => shown.event(&event, &filter, &reader),
-                Signal::Message(message, filter) => shown.message(&message, &filter, &reader),
+                Signal::Event(event, filter) => shown.event(&server.core, &event, &filter, &reader),
+                Signal::Message(message, filter) => shown.message(&server.core, &message, &filter, &reader),
+                Signal::Live(..) => None,
             };
             if let Some(sent) = sent {
-                return Some((sent, (subscription, shown)));
+                return Some((sent, (server, subscription, shown)));
             }
         }
     });
@@ -112,8 +119,8 @@ fn line(data: &str) -> Sent {
 }
 
 impl Shown {
-    fn event(&self, event: &Event, filter: &Filter, reader: &Caller) -> Option<Sent> {
-        let extra = filter.extra(event.after.as_deref(), event.enforcer.as_deref(), reader);
+    fn event(&self, core: &Core, event: &Event, filter: &Filter, reader: &Caller) -> Option<Sent> {
+        let extra = filter.extra(core, event.after.as_deref(), event.enforcer.as_deref(), reader);
         if !filter.passes(event, extra.as_ref(), reader.now) {
             return None;
         }
@@ -125,7 +132,7 @@ impl Shown {
             thing["_modified"] = json!(time::print(event.at));
             if fields.names("_context") {
                 thing["_context"] = json!({"topic": event.topic(), "path": event.path.to_string(),
-                    "value": event.value(), "headers": event.headers()});
+                    "value": event.value(), "headers": event.headers(&[])});
             }
             let features = Pointer::of(["features"]);
             thing = fields.with_features(&thing, &features).select(&thing);
@@ -137,10 +144,10 @@ impl Shown {
         (!empty).then(|| line(&seen.to_string()))
     }
 
-    fn message(&self, message: &Message, filter: &Filter, reader: &Caller) -> Option<Sent> {
-        let extra = filter.extra(message.thing.as_deref(), message.enforcer.as_deref(), reader);
+    fn message(&self, core: &Core, message: &Message, filter: &Filter, reader: &Caller) -> Option<Sent> {
+        let extra = filter.extra(core, message.thing.as_deref(), message.enforcer.as_deref(), reader);
         let mine = self.mailbox.as_ref().is_some_and(|mailbox| message.address.is_within(mailbox));
-        if !mine || !filter.passes_message(message, extra.as_ref(), reader.now) {
+        if !mine || !filter.passes_live(message, extra.as_ref(), reader.now) {
             return None;
         }
         let data = String::from_utf8_lossy(&message.payload.bytes()).into_owned();

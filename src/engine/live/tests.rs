@@ -57,7 +57,7 @@ fn command(verb: Verb, path: &str, body: Value) -> Command {
 
 fn listen(core: &Core, filter: Filter) -> Subscription {
     let subscription = core.hub.subscribe(caller().subjects, vec![]).unwrap();
-    subscription.want(Interests { events: Some(Arc::new(filter)), messages: None });
+    subscription.want(Interests { events: Some(Arc::new(filter)), ..Interests::default() });
     subscription
 }
 
@@ -141,7 +141,7 @@ async fn a_filter_sees_the_change_and_the_extra_fields_and_nothing_else() {
         };
         let filter = Filter::read(parameter).unwrap();
         let passes = events.iter().map(|event| {
-            let extra = filter.extra(event.after.as_deref(), event.enforcer.as_deref(), &caller());
+            let extra = filter.extra(&core, event.after.as_deref(), event.enforcer.as_deref(), &caller());
             filter.passes(event, extra.as_ref(), 2_000)
         });
         assert_eq!(passes.collect::<Vec<_>>(), expected, "{expr}");

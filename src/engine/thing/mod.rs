@@ -1,4 +1,5 @@
 //! Commands on one thing and its parts.
+pub mod access;
 mod create;
 mod merge;
 mod metadata;
@@ -53,6 +54,11 @@ fn conditions_readable(headers: &Headers, enforcer: &Enforcer, caller: &Caller) 
 
 fn readable(condition: &Condition, enforcer: &Enforcer, caller: &Caller) -> Result<(), Failure> {
     let properties = condition.as_ref().map_err(Clone::clone)?.properties();
+    // no resource of a policy is named so; told before anything else is known of the property
+    if properties.iter().any(|p| p.segments().iter().any(String::is_empty)) {
+        let message = "a property must not have two slashes in a row";
+        return Err(Failure::new(400, "things:condition.invalid", message));
+    }
     let readable = properties
         .iter()
         .all(|p| enforcer.unrestricted(&caller.subjects, THING, &path(p.segments()), Permission::Read));

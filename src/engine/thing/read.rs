@@ -68,12 +68,11 @@ pub fn read(
     Ok(Answer { metadata, live_condition_matched, ..Answer::found(body, Some(etag), Some(named)) })
 }
 
-/// There is no live channel here, so a read is answered only where Ditto 3.8 would ask the twin as well.
+/// Whether the twin meets the condition under which a device is asked instead.
 fn asks_live(headers: &Headers, thing: &Value, caller: &Caller) -> Result<Option<bool>, Failure> {
     match &headers.live {
-        Live::Never => Ok(None),
-        Live::If(condition) if !holds(condition, thing, caller)? => Ok(Some(false)),
-        Live::If(_) | Live::Always => Err(Failure::not_built("the live channel")),
+        Live::If(condition) => holds(condition, thing, caller).map(Some),
+        Live::Never | Live::Always => Ok(None),
     }
 }
 
@@ -198,11 +197,18 @@ fn shown(place: &ThingPlace, mut value: Value) -> Value {
 }
 
 /// What a subscriber with these subjects may read of the fields an event is enriched with; `None` when that is nothing.
-pub fn extra(thing: &Value, enforcer: &Enforcer, fields: &Selector, reader: &Caller) -> Option<Value> {
+pub fn extra(
+    state: &State,
+    thing: &Value,
+    enforcer: &Enforcer,
+    fields: &Selector,
+    reader: &Caller,
+) -> Option<Value> {
     if !enforcer.partial(&reader.subjects, THING, &[], Permission::Read) {
         return None;
     }
     let readable = view(enforcer, reader, &ThingPlace::root(), thing)?;
-    let extra = selected(fields, &readable, None);
+    let policy = fields.names("_policy").then(|| inline_policy(state, thing, reader)).flatten();
+    let extra = selected(fields, &readable, policy);
     extra.as_object().is_some_and(|members| !members.is_empty()).then_some(extra)
 }

@@ -87,7 +87,7 @@ fn live_condition() -> Failure {
 }
 
 /// Source: Ditto 3.8, `ThingCommandEnforcement.java`: a merge without WRITE on all of its place needs it on every leaf.
-fn permit(
+pub(super) fn permit(
     enforcer: &Enforcer,
     place: &ThingPlace,
     verb: Verb,

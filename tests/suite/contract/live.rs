@@ -188,6 +188,24 @@ fn a_message_needs_a_right_to_be_sent_and_one_to_be_received() {
 }
 
 #[test]
+fn who_sets_no_timeout_waits_a_minute() {
+    let engine = Engine::in_memory();
+    call(&engine, "ditto", "PUT", "/api/2/things/live.patient:t", &json!({}));
+    let mut device = socket(&engine, "/ws/2");
+    start(&mut device, "START-SEND-MESSAGES");
+    std::thread::scope(|threads| {
+        let asked = threads.spawn(|| {
+            call(&engine, "ditto", "POST", "/api/2/things/live.patient:t/inbox/messages/ask", &json!(1))
+        });
+        let mut message = device.expect(1, None).remove(0);
+        assert_eq!(message["headers"]["timeout"], "60");
+        message["status"] = json!(204);
+        device.send(&message.to_string());
+        assert_eq!(asked.join().unwrap().status, 204);
+    });
+}
+
+#[test]
 fn a_stream_of_one_place_shows_its_value_alone() {
     let engine = Engine::in_memory();
     call(&engine, "ditto", "PUT", "/api/2/things/live.sse:t", &json!({"attributes": {"a": 1, "b": 1}}));
