@@ -38,13 +38,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::handler::Handler as _;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::core::Core;
-use http::{Authentication, Limits, Server, Users};
+use http::{Authentication, LenientListener, Limits, Server, Users};
 use state::State;
 use store::Store;
 use store::committer::Committer;
@@ -149,15 +150,19 @@ async fn serve(
     server: Arc<Server>,
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
+    let service = http::answer.with_state(Arc::clone(&server));
     let drained = stop.clone();
-    tokio::select! {
-        () = http::serve(listener, Limits::default(), Arc::clone(&server), stop) => {}
-        () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
-    }
+    let listener = LenientListener::new(listener, Limits::default(), Arc::clone(&server.core.counts));
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
+    let ended = tokio::select! {
+        ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),
+        () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    };
     let closed = tokio::task::spawn_blocking(move || {
         if let Some(committer) = &server.core.committer {
             committer.close();
         }
     });
-    closed.await.map_err(|error| EngineError::Stopped(error.to_string()))
+    closed.await.map_err(|error| EngineError::Stopped(error.to_string()))?;
+    ended
 }

@@ -1,4 +1,4 @@
-//! What is mended on the way in to the HTTP library, and how patient a connection is.
+//! Connections: how many, how patient, and what is mended on the way in.
 //!
 //! Ditto takes `?filter=eq(attributes/a,"x")` as it stands, and people write it that way; the HTTP library
 //! refuses such a request before we see it. So the request line is mended: `"`, `<`, `>` in the query become
@@ -6,20 +6,80 @@
 //! of them is late.
 use std::future::Future as _;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::connection::Limits;
+use super::super::core::Stats;
+use super::super::live::SUBSCRIBERS_MAX;
+use super::full::Full;
 use super::mender::{Mender, Phase};
 
+/// Connections open at one time; more are told so, see [`Full`]. Below the 1,024 files many systems give a process.
+const CONNECTIONS_MAX: usize = 900;
+// requests still find a place when every socket and event stream is taken
+const _: () = assert!(SUBSCRIBERS_MAX < CONNECTIONS_MAX);
 /// What is read from the socket at once. In bytes.
 const CHUNK: usize = 8 * 1024;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Open at one time.
+    pub connections: usize,
+    /// From the first byte of a head (or the start of the connection) to its end.
+    pub head: Duration,
+    /// Without a byte in either direction; longer than the longest wait for an answer (a claim, 600 s).
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS_MAX, head: Duration::from_secs(10), idle: Duration::from_mins(11) }
+    }
+}
+
+pub struct LenientListener {
+    listener: TcpListener,
+    limits: Limits,
+    free: Arc<Semaphore>,
+    full: Full,
+}
+
+impl LenientListener {
+    pub fn new(listener: TcpListener, limits: Limits, counts: Arc<Stats>) -> Self {
+        let free = Arc::new(Semaphore::new(limits.connections));
+        Self { listener, limits, free, full: Full::new(counts) }
+    }
+}
+
+impl Listener for LenientListener {
+    type Io = Lenient;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Lenient, SocketAddr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            // answers are small: waiting to fill a packet would only delay them
+            drop(stream.set_nodelay(true));
+            match Arc::clone(&self.free).try_acquire_owned() {
+                Ok(permit) => return (Lenient::new(stream, self.limits, permit), address),
+                Err(_) => self.full.tell(stream),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
 
 pub struct Lenient {
     stream: TcpStream,
@@ -30,32 +90,14 @@ pub struct Lenient {
     limits: Limits,
     /// When the connection is given up; not looked at once it is upgraded.
     clock: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Lenient {
-    /// `read` was read before, `since` a moment.
-    pub fn new(
-        stream: TcpStream,
-        limits: Limits,
-        place: OwnedSemaphorePermit,
-        (read, since): (&[u8], Instant),
-    ) -> Self {
-        let clock = Box::pin(sleep_until(since + limits.head));
-        let mut this = Self {
-            stream,
-            mender: Mender::default(),
-            mended: vec![],
-            given: 0,
-            limits,
-            clock,
-            _place: place,
-        };
-        this.mender.mend(read, &mut this.mended);
-        if !read.is_empty() && !matches!(this.mender.phase(), Phase::InHead | Phase::Lost) {
-            this.give_up_at(limits.idle);
-        }
-        this
+    fn new(stream: TcpStream, limits: Limits, permit: OwnedSemaphorePermit) -> Self {
+        let clock = Box::pin(sleep(limits.head));
+        let mender = Mender::default();
+        Self { stream, mender, mended: vec![], given: 0, limits, clock, _permit: permit }
     }
 
     fn give_up_at(&mut self, wait: Duration) {
@@ -147,14 +189,8 @@ impl AsyncWrite for Lenient {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-    use tokio::sync::Semaphore;
-    use tokio::time::sleep;
-
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const LIMITS: Limits =
         Limits { connections: 2, head: Duration::from_millis(50), idle: Duration::from_hours(1) };
@@ -162,9 +198,7 @@ mod tests {
     async fn pair(limits: Limits) -> (TcpStream, Lenient) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let stream = listener.accept().await.unwrap().0;
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (client, Lenient::new(stream, limits, place, (&[], Instant::now())))
+        (client, LenientListener::new(listener, limits, Arc::default()).accept().await.0)
     }
 
     /// Reads until nothing more comes; the error that ended it.
@@ -208,14 +242,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_before_comes_first() {
-        let (mut client, server) = pair(LIMITS).await;
-        let Lenient { stream, _place: place, .. } = server;
-        let mut server = Lenient::new(stream, LIMITS, place, (b"GET /?\"", Instant::now()));
-        client.write_all(b" HTTP/1.1\r\n\r\n").await.unwrap();
-        client.shutdown().await.unwrap();
-        let mut bytes = vec![];
-        server.read_to_end(&mut bytes).await.unwrap();
-        assert_eq!(String::from_utf8(bytes).unwrap(), "GET /?%22 HTTP/1.1\r\n\r\n");
+    async fn s10_one_more_connection_is_told_so_until_another_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let counts = Arc::new(Stats::default());
+        let mut listener = LenientListener::new(listener, LIMITS, Arc::clone(&counts));
+        let mut clients = vec![];
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        let first = listener.accept().await;
+        let _second = listener.accept().await;
+        let mut third = TcpStream::connect(address).await.unwrap();
+        third.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut told = String::new();
+        {
+            let accepting = listener.accept();
+            tokio::select! {
+                _ = accepting => panic!("there are two places"),
+                read = third.read_to_string(&mut told) => drop(read.unwrap()),
+            }
+        }
+        assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("gateway:service.unavailable"), "{told}");
+        assert_eq!(counts.connections_turned_away.load(std::sync::atomic::Ordering::Relaxed), 1);
+        drop(first);
+        clients.push(TcpStream::connect(address).await.unwrap());
+        let _third = listener.accept().await;
     }
 }

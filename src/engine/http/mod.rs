@@ -2,8 +2,6 @@
 mod auth;
 mod body;
 mod cloudevents;
-mod connection;
-mod door;
 mod full;
 pub mod handle;
 #[cfg(test)]
@@ -17,17 +15,16 @@ mod quick;
 pub mod refusal;
 pub mod request;
 pub mod route;
-mod usual;
 mod words;
 
 pub use auth::{Authentication, Users};
-pub use connection::{Limits, serve};
+pub use lenient::{LenientListener, Limits};
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, State, WebSocketUpgrade};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request as HttpRequest, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -59,17 +56,17 @@ impl Server {
 }
 
 /// The one handler of all requests: Ditto's paths are no templates (see [`route`]).
-pub async fn answer(server: &Arc<Server>, http: HttpRequest<Body>) -> Response {
+pub async fn answer(State(server): State<Arc<Server>>, http: HttpRequest<Body>) -> Response {
     server.core.counts.requests.fetch_add(1, Ordering::Relaxed);
     let correlation_id = correlation_id(&http);
     let untraced =
         [header::TRANSFER_ENCODING, header::UPGRADE].iter().any(|n| http.headers().contains_key(n));
     let (mut parts, body) = http.into_parts();
-    let answered = match Asking::read(server, &mut parts, &correlation_id) {
-        Ok(asking) => match quick::answer(server, &asking, &body) {
+    let answered = match Asking::read(&server, &mut parts, &correlation_id) {
+        Ok(asking) => match quick::answer(&server, &asking, &body) {
             Some(answered) => answered,
             // the way of everything else is long: boxed, it costs the quick ones nothing
-            None => Box::pin(dispatch(server, asking, parts, body)).await,
+            None => Box::pin(dispatch(&server, asking, parts, body)).await,
         },
         Err(refusal) => Err(refusal),
     };
