@@ -87,7 +87,7 @@ pub fn checks() {
     starts_empty();
 }
 
-/// 1 KB of JSON: 12 attributes, 4 features, 25 values.
+/// 0.8 KB of JSON: 12 attributes, 4 features, 25 values.
 fn thing(n: usize) -> String {
     let feature = |unit: &str, value: f64| json!({"properties": {"value": value, "unit": unit, "sampledAt": format!("2026-11-{:02}T10:00:00Z", n % 28 + 1)}});
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -158,7 +158,10 @@ fn syncs(folder: &Path) -> f64 {
 
 pub fn requests() {
     let runtime = &runtime();
-    println!("\n### P10: requests, 10,000 things of 1 KB, {ROUNDS} rounds: median (min to max)");
+    println!(
+        "\n### P10: requests, 10,000 things of {} bytes, {ROUNDS} rounds: median (min to max)",
+        thing(9_999).len()
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let (durable, relaxed) =
         (Server::engine(&folder.path().join("a"), false), Server::engine(&folder.path().join("b"), true));
