@@ -25,8 +25,7 @@ use super::history::{History, Moment};
 use super::time;
 use crate::rql::Property;
 use crate::twin::json::Object;
-use column::Column;
-use index::Index;
+use index::{Begun, Index};
 use ordered::{Ordered, Row};
 
 /// Enforcers that are kept built; more, and all are built anew when they are needed.
@@ -264,20 +263,20 @@ impl State {
         self.index.lock().things(slots)
     }
 
-    /// Indexes the property for later questions, unless somebody does so already. Takes about a microsecond a thing.
+    /// Indexes the property for later questions when it was asked for before, unless somebody does so already. Takes
+    /// about a microsecond a thing.
     pub fn index(&self, property: &Property) {
-        let Some(things) = self.index.lock().begin(property) else { return };
-        build(&self.index, property, &things);
+        if let Some(begun) = Begun::of(&self.index, property) {
+            begun.build();
+        }
     }
 
     /// As [`Self::index`], on a thread of its own.
     pub fn index_aside(&self, property: &Property) {
-        let Some(things) = self.index.lock().begin(property) else { return };
-        let (index, of_thread) = (Arc::clone(&self.index), property.clone());
+        let Some(begun) = Begun::of(&self.index, property) else { return };
         let thread = std::thread::Builder::new().name("engine-index".to_owned());
-        if let Err(error) = thread.spawn(move || build(&index, &of_thread, &things)) {
+        if let Err(error) = thread.spawn(move || begun.build()) {
             tracing::warn!(%error, "searches go on without an index");
-            self.index.lock().give_up(property);
         }
     }
 
@@ -391,12 +390,6 @@ impl State {
     fn live(&self, policy_id: &str) -> Option<Arc<Policy>> {
         self.policies.get(policy_id).filter(|policy| policy.document.is_some()).cloned()
     }
-}
-
-/// Makes an index that is begun; without its lock, which every write takes.
-fn build(index: &Mutex<Index>, property: &Property, things: &[Arc<Thing>]) {
-    let column = Column::build(property.clone(), things.iter().map(AsRef::as_ref));
-    index.lock().finish(property.clone(), column, things);
 }
 
 fn imports(policy: &Value) -> impl Iterator<Item = &str> {
