@@ -23,6 +23,7 @@ use super::fields::Selector;
 use super::state::{Node, Proposed, State, Thing};
 use crate::rql::search::Ready;
 use crate::rql::{self, Expr, Now};
+
 pub use option::{Options, Paging};
 use order::{Cursor, Sort};
 pub use page::{Item, Page};
@@ -64,14 +65,11 @@ impl Query {
 pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failure> {
     let options = Options::parse(query.options.as_deref())?;
     let cursor = options.cursor.as_deref().map(Cursor::decode).transpose()?;
-    let filter_text = query.filters.join("\n");
     if let Some(cursor) = &cursor {
-        cursor.fits(&query.filters, &filter_text, options.sort.as_ref())?;
+        cursor.fits(&query.filters, options.sort.as_ref())?;
     }
-    let filters = match &cursor {
-        Some(cursor) if !cursor.filter.is_empty() => parse(&cursor.filter.split('\n').collect::<Vec<_>>())?,
-        _ => parse(&query.filters.iter().map(String::as_str).collect::<Vec<_>>())?,
-    };
+    let given = cursor.as_ref().map_or(&query.filters, |cursor| &cursor.filters);
+    let filters = parse(given)?;
     let sort = match &cursor {
         Some(cursor) if !cursor.sort.is_empty() => Sort::parse(&cursor.sort)?,
         _ => options.sort.clone().unwrap_or_default(),
@@ -88,8 +86,8 @@ pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failur
     let items = window.iter().filter_map(shown).collect();
     let next = || {
         let values = window.last().map(|(values, _)| values.clone()).unwrap_or_default();
-        let filter = cursor.as_ref().map_or(&filter_text, |cursor| &cursor.filter).clone();
-        Cursor { filter, namespaces: namespaces.clone(), sort: sort.to_string(), values }.encode()
+        Cursor { filters: given.clone(), namespaces: namespaces.clone(), sort: sort.to_string(), values }
+            .encode()
     };
     Ok(match options.paging {
         Paging::Limit { .. } => {
@@ -105,12 +103,12 @@ pub fn run(state: &State, query: &Query, caller: &Caller) -> Result<Page, Failur
 }
 
 pub fn count(state: &State, query: &Query, caller: &Caller) -> Result<usize, Failure> {
-    let filters = parse(&query.filters.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let filters = parse(&query.filters)?;
     let namespaces = query.namespaces.as_deref();
     Ok(Search { state, filters: &filters, namespaces, caller }.count())
 }
 
-fn parse(filters: &[&str]) -> Result<Vec<Expr>, Failure> {
+fn parse(filters: &[String]) -> Result<Vec<Expr>, Failure> {
     // Ditto reads `and(` + the filters + `)`, where only a later one may begin with a space
     if let Some(first) = filters.first().filter(|first| first.starts_with(char::is_whitespace)) {
         return Err(Failure::new(400, "rql.expression.invalid", format!("`{first}` begins with a space")));

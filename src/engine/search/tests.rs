@@ -268,3 +268,49 @@ fn searches_are_right_before_while_and_after_an_index_is_made() {
         assert!(written < things, "it is never indexed");
     }
 }
+
+/// Every id in the order of the pages, a thing at a time.
+fn paged(state: &State, query: &Query) -> Vec<String> {
+    let (caller, mut query, mut found) = (caller(), query.clone(), vec![]);
+    loop {
+        let page = run(state, &query, &caller).unwrap_or_else(|failure| panic!("{failure}"));
+        found.extend(ids(&page));
+        assert!(found.len() < 100, "it never ends: {found:?}");
+        let Some(cursor) = page.cursor else { return found };
+        query.turn(&cursor);
+    }
+}
+
+fn with_values(values: &[Value]) -> State {
+    let mut state = world();
+    for (n, value) in values.iter().enumerate() {
+        state.put(change((n, Some(value.clone()), 0), 1));
+    }
+    state
+}
+
+#[test]
+fn pages_sorted_by_numbers_beyond_2_to_the_53_leave_nothing_out() {
+    let values = [
+        json!(9_007_199_254_740_993_i64),
+        json!(9_007_199_254_740_992.0),
+        json!(9_007_199_254_740_992_i64),
+        json!(0),
+        json!(-0.0),
+        json!(0.0),
+    ];
+    let state = with_values(&values);
+    // equal ones by id: n.m:1 is before n:2, and n.m:5 before n:4
+    let query = Query { options: Some("size(1),sort(+attributes/a)".into()), ..Query::default() };
+    assert_eq!(paged(&state, &query), ["n.m:3", "n.m:5", "n:4", "n.m:1", "n:2", "n:0"]);
+}
+
+#[test]
+fn a_filter_of_several_lines_has_a_second_page() {
+    let state = with_values(&[json!("x\ny"), json!("x\ny"), json!("x"), json!("x\ny")]);
+    for filter in ["eq(attributes/a,\"x\ny\")", "and(eq(attributes/a,\"x\ny\"),\n  exists(attributes/o))"] {
+        let (options, filters) = (Some("size(1)".into()), vec![filter.into()]);
+        let found = paged(&state, &Query { options, filters, ..Query::default() });
+        assert_eq!(found, ["n.m:1", "n.m:3", "n:0"], "{filter}");
+    }
+}
