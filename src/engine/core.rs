@@ -32,6 +32,8 @@ pub struct Stats {
     pub overflowed: AtomicU64,
     /// Events nobody got, because too many waited to be handed out.
     pub unpublished: AtomicU64,
+    /// Answers that would have been too large.
+    pub answers_too_large: AtomicU64,
     /// Sockets and event streams that were one too many.
     pub turned_away: AtomicU64,
     /// Connections that were one too many.

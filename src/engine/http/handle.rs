@@ -11,7 +11,7 @@ use super::super::enforce::Permission;
 use super::super::failure::Failure;
 use super::super::live::{self, Address, Requested, Twin, acks};
 use super::super::place::{PolicyPlace, ThingPlace};
-use super::super::search::{self, Item, Query};
+use super::super::search::{self, Query};
 use super::super::state::State;
 use super::super::store::committer::Committer;
 use super::cloudevents;
@@ -299,10 +299,7 @@ fn things(server: &Server, request: &Request, caller: &Caller) -> Result<Respons
     let ids = lists.iter().rev().flat_map(|list| list.split(','));
     let invalid = |failure: Failure| Failure { status: 400, error: "things:id.invalid".into(), ..failure };
     let ids = ids.map(|id| route::thing_id(id).map_err(invalid)).collect::<Result<Vec<_>, _>>()?;
-    let found = ids.iter().filter_map(|id| state.thing(id.as_str()));
-    let query = Query { fields, wildcards: true, ..Query::default() };
-    let shown: Vec<Item> = found.filter_map(|thing| Item::of(&state, thing, &query, caller)).collect();
-    Ok(Json(shown).into_response())
+    Ok(Json(search::listed(&state, &ids, fields, caller, &server.core.counts)?).into_response())
 }
 
 fn with_links(request: &Request, page: search::Page) -> Response {

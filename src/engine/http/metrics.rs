@@ -16,6 +16,7 @@ pub fn metrics(core: &Core) -> Value {
         "revisions": count(&counts.revisions),
         "commits": count(&counts.commits),
         "writesRefusedByDisk": count(&counts.refused),
+        "answersTooLarge": count(&counts.answers_too_large),
         "subscribers": core.hub.subscribers(),
         "subscribersTurnedAway": count(&counts.turned_away),
         "signalsOverflowed": count(&counts.overflowed),

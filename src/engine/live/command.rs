@@ -13,7 +13,7 @@ use super::super::http::refusal::Refusal;
 use super::super::http::request::PATIENCE;
 use super::super::http::route::{self, Route};
 use super::super::precondition::Tags;
-use super::super::state::Kind;
+use super::super::search::{self, Item};
 use super::super::{policy, thing};
 use super::acks::{self, Ack, Twin};
 use super::ask::{Ask, MERGE_PATCH, read, unknown};
@@ -27,6 +27,8 @@ pub enum Answered {
     Now(Vec<Value>),
     /// Somebody else has to speak first.
     Later(BoxFuture<'static, Option<Value>>),
+    /// Made when it is its turn, so that one of them is in memory.
+    Large(Box<dyn FnOnce() -> Value + Send>),
     /// The session's searches answer it.
     Search(String, Box<Envelope>),
 }
@@ -72,7 +74,7 @@ pub fn not_built(ask: &Ask, what: &str) -> Value {
 
 async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered, Value> {
     if ask.topic.group == Group::Things && ask.topic.name == "_" && action == "retrieve" {
-        return many(server, &ask);
+        return many(server, ask);
     }
     let target = target(&ask)?;
     let verb = match action {
@@ -213,31 +215,33 @@ pub fn check(ask: &Ask, action: &str, verb: Verb, target: &Target) -> Result<boo
     ask.request.waits(verb)
 }
 
-/// Several things at once: `{"thingIds": […]}`; what is not there or not readable is left out.
-fn many(server: &Arc<Server>, ask: &Ask) -> Result<Answered, Value> {
+/// Several things at once: `{"thingIds": […]}`.
+fn many(server: &Arc<Server>, ask: Ask) -> Result<Answered, Value> {
     let value = ask.envelope.value.as_ref().filter(|value| value.is_object());
-    let ids = value.map_or(&Value::Bool(false), |value| &value["thingIds"]);
-    let ids = match ids {
-        Value::Array(ids) => ids.as_slice(),
-        _ => return Err(ask.unplaced(&Failure::bad_json("`thingIds` must be a JSON array"))),
+    let Some(Value::Array(ids)) = value.map(|value| &value["thingIds"]) else {
+        return Err(ask.unplaced(&Failure::bad_json("`thingIds` must be a JSON array")));
     };
     if ids.is_empty() {
         return Err(ask.unplaced(&Failure::new(400, "things:things.ids.missing", "`thingIds` is empty")));
     }
-    for id in ids {
+    let read = |id: &Value| {
         let id = id.as_str().ok_or_else(|| {
             ask.unplaced(&Failure::new(400, "json.format.invalid", "`thingIds` must hold JSON strings"))
         })?;
         ThingId::parse(id)
-            .map_err(|error| unknown(&Failure::new(400, "things:id.invalid", format!("`{id}`: {error}"))))?;
-    }
+            .map_err(|error| unknown(&Failure::new(400, "things:id.invalid", format!("`{id}`: {error}"))))
+    };
+    let ids: Vec<ThingId> = ids.iter().map(read).collect::<Result<_, _>>()?;
     let fields = ask.envelope.fields.as_deref().map(Selector::parse).transpose();
     let fields = fields.map_err(|failure| ask.misread(&failure))?;
-    let state = server.core.snapshot();
-    let found = ids.iter().filter_map(|id| state.get(Kind::Thing, id.as_str()?));
-    let shown = found.filter_map(|thing| thing::visible(&state, &thing, fields.as_ref(), &ask.caller, true));
-    let answer = Answer::found(Value::Array(shown.collect()), None, None);
-    Ok(Answered::Now(vec![ask.response("retrieve", &answer)]))
+    let (state, counts) = (server.core.snapshot(), Arc::clone(&server.core.counts));
+    Ok(Answered::Large(Box::new(move || match search::listed(&state, &ids, fields, &ask.caller, &counts) {
+        Ok(items) => {
+            let items = items.into_iter().map(Item::into_value).collect();
+            ask.response("retrieve", &Answer::found(Value::Array(items), None, None))
+        }
+        Err(failure) => ask.unplaced(&failure),
+    })))
 }
 
 /// The acknowledgement of an event the session got.

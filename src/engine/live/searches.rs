@@ -13,7 +13,7 @@ use super::protocol::Envelope;
 
 /// Searches one session has open; one more is refused with 429.
 const OPEN_MAX: usize = 100;
-/// Pages one request may ask for: each is read under the lock of the state and sent as a frame.
+/// Pages one request may ask for: each is a frame.
 const DEMAND_MAX: u64 = 100;
 
 /// The open searches of one session.
@@ -27,65 +27,90 @@ struct Search {
     query: Result<Query, Failure>,
 }
 
+/// What a frame asked for; [`Searches::next`] tells it frame by frame.
+pub struct Asked {
+    correlation_id: Option<Value>,
+    /// The next frame, when it is known.
+    ready: Option<Value>,
+    /// Of the search whose pages are told.
+    id: String,
+    /// That are still wanted.
+    pages: u64,
+}
+
+impl Asked {
+    fn frame(&self, action: &str, value: &Value) -> Value {
+        let mut headers = json!({"content-type": "application/json"});
+        if let Some(id) = &self.correlation_id {
+            headers["correlation-id"] = id.clone();
+        }
+        json!({"topic": format!("_/_/things/twin/search/{action}"), "headers": headers, "path": "/", "value": value})
+    }
+
+    fn failed(&self, id: &str, failure: &Failure) -> Value {
+        self.frame("failed", &json!({"subscriptionId": id, "error": failure.body()}))
+    }
+}
+
 impl Searches {
-    /// The frames that answer a `subscribe`, `request` or `cancel`.
-    pub fn answer(&mut self, action: &str, envelope: Envelope, core: &Core, caller: &Caller) -> Vec<Value> {
+    /// Takes a `subscribe`, `request` or `cancel`.
+    pub fn begin(&mut self, action: &str, envelope: Envelope) -> Asked {
         let correlation_id = envelope.headers.get("correlation-id").cloned();
-        let frame = |action: &str, value: Value| {
-            let mut headers = json!({"content-type": "application/json"});
-            if let Some(id) = &correlation_id {
-                headers["correlation-id"] = id.clone();
-            }
-            json!({"topic": format!("_/_/things/twin/search/{action}"), "headers": headers, "path": "/", "value": value})
-        };
-        let failed = |id: &str, failure: &Failure| {
-            frame("failed", json!({"subscriptionId": id, "error": failure.body()}))
-        };
+        let mut asked = Asked { correlation_id, ready: None, id: String::new(), pages: 0 };
         if action == "subscribe" {
-            if self.open.len() >= OPEN_MAX {
-                let failure =
-                    Failure::new(429, "too.many.requests", "too many searches are open: cancel one");
-                return vec![failed("", &failure)];
-            }
-            let id = self.next.to_string();
-            self.next += 1;
-            self.open.insert(id.clone(), Search { query: query(&envelope) });
-            return vec![frame("created", json!({"subscriptionId": id}))];
+            asked.ready = Some(if self.open.len() >= OPEN_MAX {
+                let message = "too many searches are open: cancel one";
+                asked.failed("", &Failure::new(429, "too.many.requests", message))
+            } else {
+                let id = self.next.to_string();
+                self.next += 1;
+                self.open.insert(id.clone(), Search { query: query(&envelope) });
+                asked.frame("created", &json!({"subscriptionId": id}))
+            });
+            return asked;
         }
         let value = envelope.value.unwrap_or_default();
         let id = value["subscriptionId"].as_str().unwrap_or_default();
-        let Some(search) = self.open.get_mut(id) else {
-            let failure =
-                Failure::new(404, "thing-search:subscription.not.found", "no search of this id is open");
-            return vec![failed(id, &failure)];
-        };
-        if action == "cancel" {
+        let demand = value["demand"].as_u64().filter(|demand| *demand > 0);
+        if !self.open.contains_key(id) {
+            let message = "no search of this id is open";
+            let failure = Failure::new(404, "thing-search:subscription.not.found", message);
+            asked.ready = Some(asked.failed(id, &failure));
+        } else if action == "cancel" {
             self.open.remove(id);
-            return vec![];
+        } else if let Some(demand) = demand {
+            (asked.id, asked.pages) = (id.to_owned(), demand.min(DEMAND_MAX));
+        } else {
+            let message = "`demand` must be above 0";
+            let failure = Failure::new(400, "thing-search:subscription.protocol.error", message);
+            asked.ready = Some(asked.failed(id, &failure));
         }
-        let Some(demand) = value["demand"].as_u64().filter(|demand| *demand > 0) else {
-            let failure =
-                Failure::new(400, "thing-search:subscription.protocol.error", "`demand` must be above 0");
-            return vec![failed(id, &failure)];
-        };
-        let mut frames = vec![];
-        for _ in 0..demand.min(DEMAND_MAX) {
-            match search.turn(core, caller) {
-                Ok((items, more)) => {
-                    if !items.is_empty() {
-                        frames.push(frame("next", json!({"subscriptionId": id, "items": items})));
-                    }
-                    if more {
-                        continue;
-                    }
-                    frames.push(frame("complete", json!({"subscriptionId": id})));
-                }
-                Err(failure) => frames.push(failed(id, &failure)),
+        asked
+    }
+
+    /// The next frame; a page is looked for when the one before was taken, so that one of them is in memory.
+    pub fn next(&mut self, asked: &mut Asked, core: &Core, caller: &Caller) -> Option<Value> {
+        loop {
+            if let Some(ready) = asked.ready.take() {
+                return Some(ready);
             }
-            self.open.remove(id);
-            break;
+            asked.pages = asked.pages.checked_sub(1)?;
+            let (items, last) = match self.open.get_mut(&asked.id)?.turn(core, caller) {
+                Ok((items, true)) => (items, None),
+                Ok((items, false)) => {
+                    (items, Some(asked.frame("complete", &json!({"subscriptionId": asked.id}))))
+                }
+                Err(failure) => (vec![], Some(asked.failed(&asked.id, &failure))),
+            };
+            if last.is_some() {
+                self.open.remove(&asked.id);
+                (asked.ready, asked.pages) = (last, 0);
+            }
+            if !items.is_empty() {
+                let page = json!({"subscriptionId": asked.id, "items": items});
+                return Some(asked.frame("next", &page));
+            }
         }
-        frames
     }
 }
 
@@ -113,4 +138,52 @@ fn query(envelope: &Envelope) -> Result<Query, Failure> {
         fields: envelope.fields.as_deref().map(Selector::parse).transpose()?,
         wildcards: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::super::command::{Command, Headers, Target, Verb};
+    use super::super::super::place::ThingPlace;
+    use super::super::event::Cause;
+    use super::super::hub::Hub;
+    use super::*;
+    use crate::twin::id::ThingId;
+
+    async fn put(core: &Core, id: &str, caller: &Caller) {
+        let target = Target::Thing(ThingId::parse(id).expect("an id"), ThingPlace::root());
+        let command = Command { target, verb: Verb::Put, body: json!({}), headers: Headers::default() };
+        core.execute(&command, caller, &Cause::default()).await.expect("it is written");
+    }
+
+    fn envelope(value: &Value) -> Envelope {
+        let frame = json!({"topic": "_/_/things/twin/search/request", "path": "/", "value": value});
+        Envelope::parse(&frame.to_string()).expect("an envelope")
+    }
+
+    #[tokio::test]
+    async fn a_page_is_looked_for_when_the_one_before_was_taken() {
+        let counts = Arc::default();
+        let hub = Hub::start(CancellationToken::new(), Arc::clone(&counts));
+        let core = Core { state: Arc::default(), counts, committer: None, hub };
+        let caller = Caller { subjects: vec!["nginx:ditto".to_owned()], now: 1_000 };
+        for id in ["n:1", "n:2"] {
+            put(&core, id, &caller).await;
+        }
+        let mut searches = Searches::default();
+        searches.begin("subscribe", envelope(&json!({"options": "size(1)"})));
+        let request = envelope(&json!({"subscriptionId": "0", "demand": 100}));
+        let mut asked = searches.begin("request", request);
+        let mut next = || searches.next(&mut asked, &core, &caller);
+        let id = |frame: Option<Value>| frame.map(|frame| frame["value"]["items"][0]["thingId"].clone());
+        assert_eq!(id(next()), Some(json!("n:1")));
+        put(&core, "n:3", &caller).await;
+        assert_eq!([id(next()), id(next())], [Some(json!("n:2")), Some(json!("n:3"))]);
+        let complete = next().expect("an end");
+        assert_eq!(complete["topic"], "_/_/things/twin/search/complete", "{complete}");
+        assert_eq!(next(), None);
+    }
 }

@@ -180,9 +180,16 @@ impl Session {
         match answered {
             Answered::Now(frames) => send_all(socket, &frames).await,
             Answered::Search(action, envelope) => {
-                let frames = self.searches.answer(&action, *envelope, &self.server.core, &self.reader());
-                send_all(socket, &frames).await
+                let mut asked = self.searches.begin(&action, *envelope);
+                loop {
+                    let reader = self.reader();
+                    let Some(frame) = self.searches.next(&mut asked, &self.server.core, &reader) else {
+                        return Ok(());
+                    };
+                    send(socket, &frame).await?;
+                }
             }
+            Answered::Large(make) => send(socket, &make()).await,
             Answered::Later(reply) => {
                 let Ok(place) = self.replies.clone().try_reserve_owned() else {
                     let failure = Failure::new(429, "too.many.requests", "too many answers are waited for");

@@ -1,6 +1,7 @@
 //! Search over all things the caller may read. What a write has answered, the next search finds.
 //!
 //! A [`plan`] says where to look, and every thing there is asked by the whole filter, on its packed bytes.
+mod listed;
 mod option;
 mod order;
 mod page;
@@ -23,7 +24,7 @@ use super::fields::Selector;
 use super::state::{Node, Proposed, State, Thing};
 use crate::rql::search::Ready;
 use crate::rql::{self, Expr, Now};
-
+pub use listed::listed;
 pub use option::{Options, Paging};
 use order::{Cursor, Sort};
 pub use page::{Item, Page};

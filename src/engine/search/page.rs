@@ -37,11 +37,38 @@ impl Item {
         thing::visible(state, &tree, query.fields.as_ref(), caller, query.wildcards).map(Self::Part)
     }
 
+    /// Bytes of its JSON, about.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Whole(thing) => thing.size(),
+            Self::Part(value) => {
+                let mut length = Length(0);
+                // a tree of JSON can always be written
+                drop(serde_json::to_writer(&mut length, value));
+                length.0
+            }
+        }
+    }
+
     pub fn into_value(self) -> Value {
         match self {
             Self::Part(value) => value,
             Self::Whole(_) => serde_json::to_value(self).unwrap_or_default(),
         }
+    }
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -309,8 +309,8 @@ fn pages_sorted_by_numbers_beyond_2_to_the_53_leave_nothing_out() {
 fn a_filter_of_several_lines_has_a_second_page() {
     let state = with_values(&[json!("x\ny"), json!("x\ny"), json!("x"), json!("x\ny")]);
     for filter in ["eq(attributes/a,\"x\ny\")", "and(eq(attributes/a,\"x\ny\"),\n  exists(attributes/o))"] {
-        let (options, filters) = (Some("size(1)".into()), vec![filter.into()]);
-        let found = paged(&state, &Query { options, filters, ..Query::default() });
+        let (filters, options) = (vec![filter.into()], Some("size(1)".into()));
+        let found = paged(&state, &Query { filters, options, ..Query::default() });
         assert_eq!(found, ["n.m:1", "n.m:3", "n:0"], "{filter}");
     }
 }

@@ -31,6 +31,10 @@ fn start(socket: &mut Socket, frame: &str) {
     assert_eq!(socket.expect(1, None), [json!(format!("{name}:ACK"))]);
 }
 
+fn json_of(reply: &Reply) -> Value {
+    serde_json::from_str(&reply.text).unwrap_or_else(|error| panic!("{error}: {:.300}", reply.text))
+}
+
 /// The head of a client's frame with a mask of zeros, which changes nothing.
 fn head(first: u8, length: u64) -> Vec<u8> {
     let mut head = vec![first, 0x80];
@@ -107,6 +111,44 @@ fn s32_ten_thousand_subscriptions_are_one_and_searches_are_counted() {
     let answers = socket.expect(101, None);
     assert_eq!(answers[100]["value"]["error"]["status"], 429, "{}", answers[100]);
     assert!(answers[..100].iter().all(|answer| answer["value"]["subscriptionId"].is_string()));
+}
+
+#[test]
+fn s32_things_named_by_their_ids_are_at_most_16_mib_at_once() {
+    let engine = Engine::in_memory();
+    let mut socket = socket(&engine, "/ws/2");
+    let thing = json!({"attributes": {"a": "x".repeat(90_000), "b": 1}});
+    assert_eq!(call(&engine, "ditto", "PUT", "/api/2/things/s32:big", &thing).status, 201);
+    let mut retrieve = |times: usize, fields: Option<&str>| {
+        let ids = vec!["s32:big"; times];
+        let topic = "_/_/things/twin/commands/retrieve";
+        let mut frame = json!({"topic": topic, "path": "/", "value": {"thingIds": ids}});
+        if let Some(fields) = fields {
+            frame["fields"] = json!(fields);
+        }
+        socket.send(&frame.to_string());
+        socket.expect(1, None).remove(0)
+    };
+    let get = |times: usize| {
+        let target = format!("/api/2/things?ids={}", vec!["s32:big"; times].join(","));
+        wire::send(&engine.base, "GET", &target, &user("ditto"), None)
+    };
+    let refused = |frame: &Value| (frame["status"].clone(), frame["value"]["error"].clone());
+    let too_large = (json!(413), json!("things:thing.toolarge"));
+    for (times, fields) in [(200, None), (20_000, None), (20_000, Some("attributes/a"))] {
+        let answer = retrieve(times, fields);
+        assert_eq!(refused(&answer), too_large, "{times} {fields:?}: {:.300}", answer.to_string());
+    }
+    assert_eq!(get(200).status, 413);
+    assert_eq!(engine.running().stats.answers_too_large.load(Ordering::Relaxed), 4);
+    // one that is named twice is answered twice, as in Ditto
+    for answer in [retrieve(100, None)["value"].clone(), json_of(&get(100))] {
+        let all = answer.as_array().map(|all| all.iter().filter(|one| one["thingId"] == "s32:big").count());
+        assert_eq!(all, Some(100), "{:.300}", answer.to_string());
+    }
+    let small = retrieve(20_000, Some("attributes/b"));
+    assert_eq!(small["value"].as_array().map(Vec::len), Some(20_000), "{:.300}", small.to_string());
+    assert_eq!(small["value"][19_999], json!({"attributes": {"b": 1}}));
 }
 
 #[test]

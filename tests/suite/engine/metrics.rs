@@ -22,6 +22,7 @@ fn what_the_engine_counts_is_told_to_who_has_credentials() {
         "eventsUnpublished",
         "subscribersTurnedAway",
         "revisionsForgotten",
+        "answersTooLarge",
     ] {
         assert_eq!(told[name], 0, "{name}");
     }
