@@ -13,6 +13,7 @@
 //! One keyspace, because each costs a dozen syncs when it is made. Format 1 had three, `things`, `policies` and `meta`:
 //! they are read, written into the one, and only then the format is raised, so an upgrade that is cut off begins anew.
 pub mod committer;
+mod tail;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -128,7 +129,9 @@ impl Store {
 impl Opened {
     fn open(path: &Path) -> Result<Self, EngineError> {
         let builder = Database::builder(path.join("store")).worker_threads(1).cache_size(CACHE);
+        let written = tail::written(&path.join("store"));
         let db = builder.open().map_err(|error| outside(path, error))?;
+        tail::tell_what_is_gone(&written);
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
         let rows = db.keyspace("engine", options).map_err(|error| outside(path, error))?;
         Ok(Self { db, rows })

@@ -1,5 +1,5 @@
 //! What is acknowledged is on disk, and what is on disk is never silently lost.
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +45,15 @@ impl Process {
 
     fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_none()
+    }
+
+    /// Kills it; what it logged.
+    fn said(mut self) -> String {
+        self.kill();
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().expect("stderr is piped");
+        stderr.read_to_string(&mut said).expect("UTF-8");
+        said
     }
 
     /// `kill -9`
@@ -177,11 +186,78 @@ fn written() -> (tempfile::TempDir, PathBuf) {
         assert_eq!(ask(&engine.base, "PUT", &format!("/api/2/things/f44:t{i:02}"), Some(&body)).status, 201);
     }
     drop(engine);
-    let store = folder.path().join("store");
-    let files = std::fs::read_dir(store).expect("the store").map(|file| file.expect("a file").path());
-    let journal =
-        files.into_iter().find(|path| path.extension().is_some_and(|e| e == "jnl")).expect("a journal");
+    let journal = journal(folder.path());
     (folder, journal)
+}
+
+/// So few writes have one journal.
+fn journal(folder: &Path) -> PathBuf {
+    let files = std::fs::read_dir(folder.join("store")).expect("the store");
+    let mut files = files.map(|file| file.expect("a file").path());
+    files.find(|path| path.extension().is_some_and(|e| e == "jnl")).expect("a journal")
+}
+
+/// What is written of a journal; zeros are kept behind for what comes.
+fn end(journal: &Path) -> usize {
+    let bytes = std::fs::read(journal).expect("the journal");
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Twenty things were acknowledged, and the engine was killed in the middle of the next write.
+#[test]
+fn f44_a_torn_end_of_the_journal_takes_nothing_that_was_acknowledged() {
+    const TORN: &str = "the end of the journal was torn";
+    let put =
+        |base: &str, name: &str| ask(base, "PUT", &format!("/api/2/things/f44:{name}"), Some("{}")).status;
+    let get = |base: &str, name: &str| ask(base, "GET", &format!("/api/2/things/f44:{name}"), None).status;
+    let names: Vec<String> = (0..20).map(|n| format!("t{n:02}")).collect();
+    let killed = tempfile::tempdir().expect("a temporary folder");
+    let mut engine = Process::start(killed.path());
+    names.iter().for_each(|name| assert_eq!(put(&engine.base, name), 201));
+    let watermark = std::fs::read(killed.path().join("watermark")).expect("the watermark");
+    let kept = end(&journal(killed.path()));
+    assert_eq!(put(&engine.base, "last"), 201);
+    engine.kill();
+    let written = end(&journal(killed.path()));
+    let last = written - kept;
+    assert!(last > 100, "the last write is in the journal, in {last} bytes");
+    let tear = |torn: &Path, cut: usize, zeros: bool| {
+        copy(killed.path(), torn);
+        let path = journal(torn);
+        let mut bytes = std::fs::read(&path).expect("the journal");
+        if zeros {
+            bytes[written - cut..].fill(0);
+        } else {
+            bytes.truncate(written - cut);
+        }
+        std::fs::write(&path, bytes).expect("the journal");
+    };
+    let cuts = [1, 2, 4, 5, 12, 13, 14, last / 3, last / 2, last * 2 / 3, last - 2, last - 1];
+    for (cut, zeros) in cuts.into_iter().flat_map(|cut| [(cut, false), (cut, true)]) {
+        let what = format!("{cut} of {last} bytes are missing, zeros in their place: {zeros}");
+        let torn = tempfile::tempdir().expect("a temporary folder");
+        tear(torn.path(), cut, zeros);
+        // it says that the last write was acknowledged too
+        let lost = Process::command(torn.path()).output().expect("the twinops binary starts");
+        let said = String::from_utf8_lossy(&lost.stderr).into_owned();
+        assert!(
+            !lost.status.success() && said.contains("the last 1 of 21 commits are missing"),
+            "{what}: {said}"
+        );
+        tear(torn.path(), cut, zeros);
+        std::fs::write(torn.path().join("watermark"), &watermark).expect("the watermark");
+        let engine = Process::start(torn.path());
+        names.iter().for_each(|name| assert_eq!(get(&engine.base, name), 200, "{what}: {name}"));
+        assert_eq!(get(&engine.base, "last"), 404, "{what}");
+        assert_eq!(put(&engine.base, "next"), 201, "{what}");
+        let said = engine.said();
+        assert!(said.contains(TORN), "{what}: {said}");
+        let engine = Process::start(torn.path());
+        names.iter().for_each(|name| assert_eq!(get(&engine.base, name), 200, "{what}, again: {name}"));
+        assert_eq!(get(&engine.base, "next"), 200, "{what}, again");
+        let said = engine.said();
+        assert!(!said.contains(TORN), "{what}, again: {said}");
+    }
 }
 
 #[test]
@@ -230,19 +306,20 @@ fn a_newer_folder_is_left_to_the_newer_version() {
     assert!(error.contains("has format 1000, this engine knows "), "{error}");
 }
 
-/// The folder of an engine of an earlier time, a copy that may be written to; `tests/data/stores/README.md` says what is in it.
-fn of_format(format: u64) -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).expect("a folder");
-        for entry in std::fs::read_dir(from).expect("it is committed").map(|entry| entry.expect("a file")) {
-            let to = to.join(entry.file_name());
-            if entry.file_type().expect("a type").is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                std::fs::copy(entry.path(), to).expect("a copy");
-            }
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("a file")) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a copy");
         }
     }
+}
+
+/// The folder of an engine of an earlier time, a copy that may be written to; `tests/data/stores/README.md` says what is in it.
+fn of_format(format: u64) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let stores = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/stores");
     copy(&stores.join(format!("format-{format}")), folder.path());
