@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s08_s11_what_is_too_large_too_late_or_coded_is_refused_by_name() {
+    async fn s8_s11_what_is_too_large_too_late_or_coded_is_refused_by_name() {
         let megabyte = BODY_MAX;
         let rows = [
             (vec![], chunks(&[]), Ok(0)),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn s08_a_body_that_never_ends_is_given_up() {
+    async fn s8_a_body_that_never_ends_is_given_up() {
         let slow = futures::stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             Some((Ok::<_, std::io::Error>(vec![b' ']), ()))

@@ -74,7 +74,7 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
-fn s08_s12_too_much_is_refused_and_the_engine_goes_on() {
+fn s8_s12_too_much_is_refused_and_the_engine_goes_on() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let engine = Engine::on_disk(folder.path());
     let user = [("x-ditto-pre-authenticated", "nginx:ditto"), ("content-type", "application/json")];

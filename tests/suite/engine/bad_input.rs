@@ -25,7 +25,7 @@ fn encoded(id: &str) -> String {
 }
 
 #[test]
-fn s07_ids_are_taken_and_refused_as_in_ditto() {
+fn s7_ids_are_taken_and_refused_as_in_ditto() {
     let engine = Engine::in_memory();
     let long = |length: usize| format!("a:{}", "x".repeat(length - 2));
     let rows = [
@@ -61,7 +61,7 @@ fn s07_ids_are_taken_and_refused_as_in_ditto() {
 }
 
 #[test]
-fn s08_a_body_one_byte_too_long_is_refused_before_it_is_read() {
+fn s8_a_body_one_byte_too_long_is_refused_before_it_is_read() {
     let engine = Process::start();
     let thing = "/api/2/things/s08:t";
     let spaces = |length: usize| [b"{}".as_slice(), &vec![b' '; length - 2]].concat();
@@ -79,7 +79,7 @@ fn s08_a_body_one_byte_too_long_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn s08_chunks_without_end_are_cut_off() {
+fn s8_chunks_without_end_are_cut_off() {
     let engine = Process::start();
     let mut stream = TcpStream::connect(&engine.base["http://".len()..]).expect("it listens");
     let head = "PUT /api/2/things/s08:c HTTP/1.1\r\nhost: x\r\nx-ditto-pre-authenticated: nginx:ditto\r\n\
@@ -94,7 +94,7 @@ fn s08_chunks_without_end_are_cut_off() {
 }
 
 #[test]
-fn s09_headers_without_measure_are_refused() {
+fn s9_headers_without_measure_are_refused() {
     let engine = Process::start();
     let headers = |count: u32| repeated(count, |n| format!("x-h{n}: v\r\n"));
     let long = |length: usize| format!("x-h: {}\r\n", "v".repeat(length));
