@@ -70,25 +70,27 @@ impl Core {
                 Ok(Outcome { answer: Answer::default(), changes, patch: None })
             };
             if command.verb == Verb::Get {
-                self.change(without, None).await?;
+                self.change(without, caller, None).await?;
             } else {
                 // Both are applied before either waits for the disk: whoever pipelines commands relies on it.
                 let write =
-                    self.change(|state| apply(state, command, caller), Some((command, caller, cause)));
-                return futures::try_join!(self.change(without, None), write).map(|(_, answer)| answer);
+                    self.change(|state| apply(state, command, caller), caller, Some((command, cause)));
+                return futures::try_join!(self.change(without, caller, None), write)
+                    .map(|(_, answer)| answer);
             }
         }
         if command.verb == Verb::Get {
             return apply(&self.state.read(), command, caller).map(|outcome| outcome.answer);
         }
-        self.change(|state| apply(state, command, caller), Some((command, caller, cause))).await
+        self.change(|state| apply(state, command, caller), caller, Some((command, cause))).await
     }
 
     /// Carries out what `decide` says; answers when it is durable. `told` is what events say of it.
     async fn change(
         &self,
         decide: impl FnOnce(&State) -> Result<Outcome, Failure>,
-        told: Option<(&Command, &Caller, &Cause)>,
+        caller: &Caller,
+        told: Option<(&Command, &Cause)>,
     ) -> Result<Answer, Failure> {
         let (answer, durable, revisions) = {
             let mut state = self.state.write();
@@ -96,10 +98,11 @@ impl Core {
                 committer.ready()?;
             }
             let Outcome { answer, changes, patch } = decide(&state)?;
-            let undo: Vec<Undo> = changes.iter().map(|change| state.put(change.clone())).collect();
+            let undo: Vec<Undo> =
+                changes.iter().map(|change| state.put_at(change.clone(), caller.now)).collect();
             let revisions = changes.len() as u64;
-            let told = told.filter(|(_, _, cause)| self.hub.wants(cause));
-            let event = told.and_then(|(command, caller, cause)| {
+            let told = told.filter(|(_, cause)| self.hub.wants(cause));
+            let event = told.and_then(|(command, cause)| {
                 let (answer, changes, undo) = (&answer, &changes, &undo);
                 Event::of(&state, Deed { command, caller, cause, answer, changes, undo, patch })
             });

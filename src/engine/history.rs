@@ -36,6 +36,8 @@ struct Past<E> {
     entity: Arc<E>,
     /// Its place in `History::order`.
     ticket: u64,
+    /// When it was deleted, in milliseconds since 1970; `None` when something else replaced it.
+    deleted: Option<i64>,
 }
 
 impl<E: Revised> Past<E> {
@@ -62,11 +64,11 @@ impl<E> Default for History<E> {
 }
 
 impl<E: Revised> History<E> {
-    /// Keeps what a change replaced.
-    pub fn keep(&mut self, entity: &Arc<E>) {
+    /// Keeps what a change replaced, or deleted at a time in milliseconds since 1970.
+    pub fn keep(&mut self, entity: &Arc<E>, deleted: Option<i64>) {
         let known = self.entities.get_key_value(entity.id()).map(|(id, _)| Arc::clone(id));
         let id = known.unwrap_or_else(|| Arc::from(entity.id()));
-        let past = Past { entity: Arc::clone(entity), ticket: self.next };
+        let past = Past { entity: Arc::clone(entity), ticket: self.next, deleted };
         self.next += 1;
         self.bytes += past.weight();
         self.order.insert(past.ticket, Arc::clone(&id));
@@ -101,14 +103,16 @@ impl<E: Revised> History<E> {
         }
     }
 
-    /// The entity as it was at that moment, unless that is the present, not kept any more, or still to come.
+    /// The entity as it was at that moment, unless that is the present, not kept any more, or still to come. There is none
+    /// between a deletion and the next creation.
     pub fn at(&self, id: &str, moment: Moment) -> Option<Arc<E>> {
         let revisions = self.entities.get(id)?;
         let past = match moment {
             Moment::Revision(revision) => revisions.iter().find(|past| past.entity.revision() == revision),
             Moment::Time(time) => {
                 let before = |past: &&Past<E>| past.entity.modified().is_some_and(|at| at <= time);
-                revisions.iter().rev().find(before)
+                let last = revisions.iter().rev().find(before);
+                last.filter(|past| past.deleted.is_none_or(|deleted| deleted > time))
             }
         };
         past.map(|past| Arc::clone(&past.entity))
@@ -154,6 +158,36 @@ mod tests {
     }
 
     #[test]
+    fn there_is_nothing_between_a_deletion_and_the_next_creation() {
+        let mut state = State::default();
+        let deletion = |revision| Change {
+            kind: Kind::Thing,
+            id: "a:b".to_owned(),
+            entry: Entry { revision, document: None },
+        };
+        drop(state.put(change("a:b", 1, "")));
+        drop(state.put_at(deletion(2), 2_000));
+        drop(state.put(change("a:b", 4, "")));
+        drop(state.put(change("a:b", 5, "")));
+        let rows = [
+            (Moment::Time(999), None),
+            (Moment::Time(1_999), Some(1)),
+            (Moment::Time(2_000), None),
+            (Moment::Time(3_999), None),
+            (Moment::Time(4_000), Some(4)),
+            (Moment::Revision(1), Some(1)),
+        ];
+        for (moment, expected) in rows {
+            assert_eq!(state.past("a:b", moment).map(|past| past.revision()), expected, "{moment:?}");
+        }
+        let undo = state.put_at(deletion(6), 6_000);
+        state.undo(undo);
+        drop(state.put(change("a:b", 7, "")));
+        let past = state.past("a:b", Moment::Time(6_500)).map(|past| past.revision());
+        assert_eq!(past, Some(5), "the disk refused the deletion");
+    }
+
+    #[test]
     fn a_revision_the_disk_refused_never_was() {
         let mut state = State::default();
         drop(state.put(change("a:b", 1, "one")));
@@ -172,7 +206,7 @@ mod tests {
         for n in 0..1_000 {
             let id = format!("a:{n}");
             drop(state.put(change(&id, 1, &long)));
-            history.keep(state.thing(&id).unwrap());
+            history.keep(state.thing(&id).unwrap(), None);
         }
         assert!(history.bytes <= BYTES_MAX && history.bytes > BYTES_MAX - 200_000);
         assert!(history.at("a:0", Moment::Revision(1)).is_none());

@@ -143,6 +143,15 @@ struct Policy {
     id: Box<str>,
     revision: u64,
     document: Option<Document>,
+    /// Bytes of its document, counted once: the history asks again and again.
+    size: usize,
+}
+
+impl Policy {
+    fn new(id: &str, revision: u64, document: Option<Document>) -> Self {
+        let size = document.as_deref().map_or(0, past::size);
+        Self { id: id.into(), revision, document, size }
+    }
 }
 
 impl Row for Policy {
@@ -280,24 +289,32 @@ impl State {
         }
     }
 
-    /// Puts a change in place and returns what takes it back.
+    /// As [`Self::put_at`], for who has no time at hand.
+    #[cfg(test)]
     pub fn put(&mut self, change: Change) -> Undo {
+        self.put_at(change, 0)
+    }
+
+    /// Puts a change in place and returns what takes it back. `now`, in milliseconds since 1970, is when something that is
+    /// deleted was so.
+    pub fn put_at(&mut self, change: Change, now: i64) -> Undo {
         let Change { kind, id, entry: Entry { revision, document } } = change;
+        let deleted = document.is_none().then_some(now);
         match kind {
             Kind::Thing => {
                 let before = self.put_packed(&id, revision, document.map(Content::packed));
                 if let Some(before) = &before {
-                    self.history.lock().keep(before);
+                    self.history.lock().keep(before, deleted);
                 }
                 Undo(Before::Thing(id, before))
             }
             Kind::Policy => {
                 let document = document.map(|document| document.tree());
-                let policy = Arc::new(Policy { id: id.as_str().into(), revision, document });
+                let policy = Arc::new(Policy::new(&id, revision, document));
                 self.enforcers.lock().remove(&id);
                 let before = self.policies.insert(policy);
                 if let Some(before) = &before {
-                    self.policy_history.lock().keep(before);
+                    self.policy_history.lock().keep(before, deleted);
                 }
                 Undo(Before::Policy(id, before))
             }

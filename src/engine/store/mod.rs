@@ -316,7 +316,8 @@ fn load(state: &mut State, kind: Kind, id: &[u8], value: &[u8]) -> Option<()> {
         Kind::Thing => drop(state.put_packed(id, revision, lives.then_some(packed))),
         Kind::Policy => {
             let document = lives.then_some(Content::Packed(packed));
-            state.put(Change { kind, id: id.to_owned(), entry: Entry { revision, document } });
+            // nothing is replaced by it
+            state.put_at(Change { kind, id: id.to_owned(), entry: Entry { revision, document } }, 0);
         }
     }
     Some(())
