@@ -263,6 +263,11 @@ fn location(request: &Request, target: &Target) -> String {
     }
 }
 
+/// Whether an answer of this status may have a body. Source: RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
+pub fn has_body(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 pub fn respond(answer: Answer, location: Option<&str>) -> Response {
     let mut headers = HeaderMap::new();
     let values = [
@@ -278,7 +283,7 @@ pub fn respond(answer: Answer, location: Option<&str>) -> Response {
         }
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    match answer.body {
+    match answer.body.filter(|_| has_body(status)) {
         Some(body) => (status, headers, Json(body)).into_response(),
         None => (status, headers).into_response(),
     }

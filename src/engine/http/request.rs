@@ -156,11 +156,6 @@ impl Request {
         if fields.is_empty() { Ok(None) } else { Selector::parse(&fields.join(",")).map(Some) }
     }
 
-    pub fn is_live(&self) -> bool {
-        !self.is_plain()
-            && self.setting("channel").is_some_and(|channel| channel.trim().eq_ignore_ascii_case("live"))
-    }
-
     /// The headers a command on a thing or policy understands.
     pub fn command_headers(&self) -> Result<Headers, Failure> {
         if self.is_plain() {
@@ -188,7 +183,7 @@ impl Request {
             metadata: self.metadata()?,
             fields: self.fields()?,
             moment: self.moment()?,
-            allow_policy_lockout: self.setting("allow-policy-lockout").is_some_and(|text| text == "true"),
+            allow_policy_lockout: self.allows_lockout(),
         })
     }
 

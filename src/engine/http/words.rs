@@ -12,12 +12,30 @@ impl Request {
             ("dry-run", ["true", "false"]),
         ];
         for (name, words) in WORDS {
-            if let Some(text) = self.setting(name)
-                && !words.contains(&text.trim().to_ascii_lowercase().as_str())
+            if let Some(word) = self.word(name)
+                && !words.contains(&word.as_str())
             {
-                return Err(Failure::bad_header(name, format!("`{text}` is none of {}", words.join(", "))));
+                return Err(Failure::bad_header(name, format!("`{word}` is none of {}", words.join(", "))));
             }
         }
         Ok(())
+    }
+
+    /// The word without spaces around it, in small letters: as Ditto takes it.
+    fn word(&self, name: &str) -> Option<String> {
+        self.setting(name).map(|text| text.trim().to_ascii_lowercase())
+    }
+
+    pub fn is_live(&self) -> bool {
+        !self.is_plain() && self.word("channel").as_deref() == Some("live")
+    }
+
+    /// Whether the twin answers a read on the live channel that nobody else answers.
+    pub fn use_twin(&self) -> bool {
+        self.word("live-channel-timeout-strategy").as_deref() == Some("use-twin")
+    }
+
+    pub fn allows_lockout(&self) -> bool {
+        self.word("allow-policy-lockout").as_deref() == Some("true")
     }
 }

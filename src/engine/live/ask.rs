@@ -12,7 +12,7 @@ use super::super::http::request::Request;
 use super::acks::{self, Ack, Requested};
 use super::event::Cause;
 use super::hub::Subscriber;
-use super::protocol::{self, Channel, Envelope, Topic};
+use super::protocol::{self, Channel, Criterion, Envelope, Topic};
 
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -38,13 +38,18 @@ pub fn read(subscriber: &Subscriber, frame: &str) -> Result<Ask, Value> {
     let identified = |failure| {
         protocol::error(protocol::UNKNOWN, json!({"correlation-id": cause.correlation_id}), &failure)
     };
-    let topic = Topic::parse(&envelope.topic).ok_or_else(|| {
+    let mut topic = Topic::parse(&envelope.topic).ok_or_else(|| {
         identified(Failure::new(
             400,
             "protocoladapter:unknown.topicpath",
             "the topic is none this engine knows",
         ))
     })?;
+    // the header counts more than the topic (Ditto 3.8, `HeadersFromTopicPath.java`, `Signal.java`)
+    let carried = matches!(topic.criterion, Criterion::Command(_) | Criterion::Event(_) | Criterion::Errors);
+    if topic.channel == Channel::Twin && carried && request.is_live() {
+        topic.channel = Channel::Live;
+    }
     if envelope.path.contains("//") {
         return Err(identified(Failure::new(
             400,
@@ -146,6 +151,8 @@ impl Ask {
             ("entity-revision", answer.revision.map(Value::from)),
             ("etag", answer.etag.clone().map(Value::from)),
             ("ditto-metadata", answer.metadata.clone()),
+            ("channel", answer.live_condition_matched.map(|_| json!("twin"))),
+            ("live-channel-condition-matched", answer.live_condition_matched.map(Value::from)),
             ("requested-acks", self.asked()),
         ];
         headers.extend(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));

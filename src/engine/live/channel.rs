@@ -65,21 +65,22 @@ pub async fn send(core: &Core, command: &Command, sent: Sent, caller: &Caller) -
         enforcer: access.enforcer,
     });
     let Some(expecting) = expecting else { return Ok(Told::Nothing) };
-    let fits = |reply: &Reply| match &reply.about {
-        About::Command(of, at) => *of == action && *at == path,
-        About::Error => true,
-        About::Message => false,
+    let segments: Vec<&str> = place.pointer.segments().iter().map(String::as_str).collect();
+    let heard = |mut reply: Reply| match &reply.about {
+        About::Command(of, at) if *of == action && *at == path => {
+            // a device may say more than the caller may read
+            if command.verb == Verb::Get
+                && let Some(value) = reply.payload.value.as_mut().filter(|value| value.is_object())
+            {
+                let readable = enforcer.view(&caller.subjects, "thing", &segments, value);
+                *value = readable.unwrap_or_else(|| json!({}));
+            }
+            Some(reply)
+        }
+        About::Error => Some(reply),
+        About::Command(..) | About::Message => None,
     };
-    let mut told = expecting.collect(patience, fits).await?;
-    // a device may say more than the caller may read
-    if command.verb == Verb::Get
-        && let Told::Reply(Reply { about: About::Command(..), payload, .. }) = &mut told
-        && let Some(value) = payload.value.as_mut().filter(|value| value.is_object())
-    {
-        let segments: Vec<&str> = place.pointer.segments().iter().map(String::as_str).collect();
-        *value = enforcer.view(&caller.subjects, "thing", &segments, value).unwrap_or_else(|| json!({}));
-    }
-    Ok(told)
+    expecting.collect(patience, heard).await
 }
 
 /// An event a device sends about the thing at `place`.
@@ -150,10 +151,8 @@ pub async fn command(
     if command.verb == Verb::Get && request.response_required()? == Some(false) {
         request.waits(Verb::Get)?;
     }
-    if falls_back(request, command.verb) {
-        let headers = Headers { live: Live::Never, ..command.headers.clone() };
-        let of_twin = Command { headers, ..command.clone() };
-        let answer = core.execute(&of_twin, caller, &Cause::default()).await?;
+    if command.verb == Verb::Get && request.use_twin() {
+        let answer = core.execute(&of_twin(&command), caller, &Cause::default()).await?;
         return smart(core, request, &command, answer, caller).await;
     }
     let terms = Terms::read(request)?;
@@ -164,32 +163,61 @@ pub async fn command(
     Ok(if at_once { StatusCode::ACCEPTED.into_response() } else { shown(told, location, answered) })
 }
 
-/// A read of which the twin has told `answer`, asked of a device. Answered by the twin if nobody speaks and the request
-/// says so; it otherwise fails late, as in Ditto 3.8.12.
+/// The same read, of the twin.
+pub fn of_twin(command: &Command) -> Command {
+    let headers = Headers { live: Live::Never, ..command.headers.clone() };
+    Command { headers, ..command.clone() }
+}
+
+/// Who answers a read that is for a device first.
+pub enum Chosen {
+    /// Nobody spoke, and the request says that the twin does then.
+    Twin(Answer),
+    Device(Result<Told, Failure>),
+}
+
+/// A read of which the twin has told `answer`, asked of a device. Source: Ditto 3.8, `SupervisorSmartChannelDispatching.java`.
+pub async fn choose(
+    core: &Core,
+    command: &Command,
+    mut answer: Answer,
+    sent: Sent,
+    use_twin: bool,
+    caller: &Caller,
+) -> Chosen {
+    let told = send(core, command, sent, caller).await;
+    if use_twin && is_late(&told) {
+        answer.live_condition_matched = Some(true);
+        return Chosen::Twin(answer);
+    }
+    Chosen::Device(told)
+}
+
+fn is_late(told: &Result<Told, Failure>) -> bool {
+    matches!(told, Err(failure) if failure.error == "command.timeout")
+}
+
+/// As [`choose`], by HTTP. What fails then fails late, as in Ditto 3.8.12.
 pub async fn smart(
     core: &Core,
     request: &Request,
     command: &Command,
-    mut answer: Answer,
+    answer: Answer,
     caller: &Caller,
 ) -> Result<Response, Refusal> {
     let terms = Terms::read(request)?;
     let answered = terms.answered;
-    let told = send(core, command, sent(request, command, terms), caller).await;
-    if matches!(&told, Err(failure) if failure.error == "command.timeout") {
-        if falls_back(request, command.verb) {
-            answer.live_condition_matched = Some(true);
-            return Ok(on(respond(answer, None), "twin"));
-        }
+    let sent = sent(request, command, terms);
+    let told = match choose(core, command, answer, sent, request.use_twin(), caller).await {
+        Chosen::Twin(answer) => return Ok(on(respond(answer, None), "twin")),
+        Chosen::Device(told) => told,
+    };
+    if is_late(&told) {
         tokio::time::sleep(SMART_BUFFER).await;
     }
     let mut response = shown(told, "", answered);
     response.headers_mut().insert(LIVE_CONDITION_MATCHED, HeaderValue::from_static("true"));
     Ok(response)
-}
-
-fn falls_back(request: &Request, verb: Verb) -> bool {
-    verb == Verb::Get && request.setting("live-channel-timeout-strategy").as_deref() == Some("use-twin")
 }
 
 fn sent(request: &Request, command: &Command, terms: Terms) -> Sent {

@@ -113,6 +113,9 @@ async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answere
         "create" if failure.status == 412 => ask.refused(&exists(&command.target, named)),
         _ => ask.refused(&failure),
     })?;
+    if answer.live_condition_matched == Some(true) {
+        return talk::smart(server, ask, command, answer);
+    }
     if ask.requested.is_plain() {
         let created = answer.created && ask.path() == "/";
         return Ok(Answered::Now(vec![ask.response(if created { "create" } else { action }, &answer)]));
@@ -193,18 +196,7 @@ pub fn check(ask: &Ask, action: &str, verb: Verb, target: &Target) -> Result<boo
             format!("the content-type of a merge is {MERGE_PATCH}"),
         ));
     }
-    if matches!(verb, Verb::Put | Verb::Patch) {
-        let value =
-            ask.envelope.value.as_ref().ok_or_else(|| Failure::bad_json("the field `value` is missing"))?;
-        let checked = match target {
-            Target::Thing(id, place) => thing::check_body(id, place, verb, value),
-            Target::Policy(id, place) => policy::check_body(id, place, value, ask.caller.now),
-        };
-        checked.map_err(|failure| match failure.error.as_ref() {
-            "json.invalid" => Failure { error: "json.format.invalid".into(), ..failure },
-            _ => failure,
-        })?;
-    }
+    check_value(ask, verb, target)?;
     let required = ask.request.response_required()?;
     if required == Some(false) && !ask.requested.is_empty() {
         return Err(Failure::bad_header(
@@ -213,6 +205,23 @@ pub fn check(ask: &Ask, action: &str, verb: Verb, target: &Target) -> Result<boo
         ));
     }
     ask.request.waits(verb)
+}
+
+/// The value must be there and look like the part it is for, where the verb takes one.
+pub fn check_value(ask: &Ask, verb: Verb, target: &Target) -> Result<(), Failure> {
+    if matches!(verb, Verb::Get | Verb::Delete) {
+        return Ok(());
+    }
+    let value =
+        ask.envelope.value.as_ref().ok_or_else(|| Failure::bad_json("the field `value` is missing"))?;
+    let checked = match target {
+        Target::Thing(id, place) => thing::check_body(id, place, verb, value),
+        Target::Policy(id, place) => policy::check_body(id, place, value, ask.caller.now),
+    };
+    checked.map_err(|failure| match failure.error.as_ref() {
+        "json.invalid" => Failure { error: "json.format.invalid".into(), ..failure },
+        _ => failure,
+    })
 }
 
 /// Several things at once: `{"thingIds": […]}`.

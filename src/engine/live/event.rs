@@ -176,7 +176,7 @@ impl Event {
     }
 }
 
-/// What an event of this value at this path tells of a thing.
+/// What an event of this value at this path tells of a thing: an object, whatever the value is.
 pub fn sparse(thing_id: &str, path: &Pointer, action: Action, value: Option<Value>) -> Value {
     let mut thing = json!({"thingId": thing_id});
     let value = if action == Action::Merged { value.and_then(without_nulls) } else { value };
@@ -186,8 +186,8 @@ pub fn sparse(thing_id: &str, path: &Pointer, action: Action, value: Option<Valu
                 thing[name] = value;
             }
         }
-        Some(value) => path.set(&mut thing, value),
-        None => {}
+        Some(value) if !path.is_root() => path.set(&mut thing, value),
+        _ => {}
     }
     thing
 }

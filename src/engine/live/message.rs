@@ -11,7 +11,7 @@ use super::super::command::Caller;
 use super::super::core::Core;
 use super::super::enforce::{Enforcer, Permission};
 use super::super::failure::Failure;
-use super::super::http::handle::{Asked, CHANNEL, respond};
+use super::super::http::handle::{Asked, CHANNEL, has_body, respond};
 use super::super::http::request;
 use super::super::place::ThingPart;
 use super::super::state::{Document, Kind};
@@ -247,8 +247,8 @@ pub async fn deliver(core: &Core, draft: Draft, caller: &Caller) -> Result<Told,
     });
     match expecting {
         Some(expecting) => {
-            let fits = |reply: &Reply| matches!(reply.about, About::Message | About::Error);
-            expecting.collect(patience, fits).await
+            let heard = |reply: Reply| matches!(reply.about, About::Message | About::Error).then_some(reply);
+            expecting.collect(patience, heard).await
         }
         None => Ok(Told::Nothing),
     }
@@ -310,10 +310,10 @@ pub fn live(told: Result<Told, Failure>, answered: bool) -> Response {
         Ok(Told::Reply(reply)) => {
             let status = if reply.status == 502 { 200 } else { reply.status };
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-            let body = if status == StatusCode::NO_CONTENT { vec![] } else { reply.payload.bytes() };
+            let body = if has_body(status) { reply.payload.bytes() } else { vec![] };
             let mut response = (status, body).into_response();
             response.headers_mut().remove(header::CONTENT_TYPE);
-            let content_type = reply.payload.content_type.filter(|_| status != StatusCode::NO_CONTENT);
+            let content_type = reply.payload.content_type.filter(|_| has_body(status));
             if let Some(value) = content_type.and_then(|text| HeaderValue::from_str(&text).ok()) {
                 response.headers_mut().insert(header::CONTENT_TYPE, value);
             }

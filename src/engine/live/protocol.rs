@@ -1,10 +1,15 @@
 //! The envelopes of the Ditto Protocol: topics, headers, paths. Pure.
 //! Source: Ditto 3.8, `ImmutableTopicPath.java`, `JsonifiableAdaptable.java`.
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
 use super::super::parse;
 use super::event::Action;
+
+/// What the `status` of an answer may be: it ends what it answers, so it is none of `1xx`.
+const STATUS: RangeInclusive<u16> = 200..=599;
 
 /// Where an error goes whose thing is not known.
 pub const UNKNOWN: &str = "unknown/unknown/things/twin/errors";
@@ -130,8 +135,7 @@ impl Envelope {
             Some(Value::Object(headers)) => headers,
             Some(_) => return Err(Failure::bad_json("`headers` must be a JSON object")),
         };
-        let status =
-            members.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok());
+        let status = status(&members)?;
         let revision = members.get("revision").and_then(Value::as_u64);
         let timestamp = members.get("timestamp").and_then(Value::as_str).map(str::to_owned);
         let value = members.shift_remove("value");
@@ -141,6 +145,14 @@ impl Envelope {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(Value::as_str)
     }
+}
+
+/// What is no status is refused. Ditto takes such an answer for a question, and asks it of others.
+fn status(members: &Map<String, Value>) -> Result<Option<u16>, Failure> {
+    let Some(given) = members.get("status").filter(|given| !given.is_null()) else { return Ok(None) };
+    let status = given.as_u64().and_then(|status| u16::try_from(status).ok());
+    let status = status.filter(|status| STATUS.contains(status));
+    status.map(Some).ok_or_else(|| Failure::bad_json("a `status` is a number from 200 to 599"))
 }
 
 /// An error envelope.
@@ -178,6 +190,31 @@ mod tests {
         ];
         for (text, criterion) in rows {
             assert_eq!(Topic::parse(text).map(|topic| topic.criterion), criterion, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_ends_a_conversation_is_a_status() {
+        let status = |text: &str| {
+            let frame = format!("{{\"topic\":\"a\",\"path\":\"/\",\"status\":{text}}}");
+            Envelope::parse(&frame).map(|envelope| envelope.status).map_err(|failure| failure.status)
+        };
+        let rows = [
+            ("200", Ok(Some(200))),
+            ("304", Ok(Some(304))),
+            ("599", Ok(Some(599))),
+            ("0", Err(400)),
+            ("-1", Err(400)),
+            ("100", Err(400)),
+            ("199", Err(400)),
+            ("600", Err(400)),
+            ("65736", Err(400)),
+            ("200.5", Err(400)),
+            ("\"200\"", Err(400)),
+            ("null", Ok(None)),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(status(text), expected, "{text}");
         }
     }
 

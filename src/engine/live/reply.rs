@@ -115,17 +115,21 @@ impl Expecting {
         })
     }
 
-    /// Waits until everybody has spoken, at most `patience`. Answers that do not fit are not heard.
-    pub async fn collect(self, patience: Duration, fits: impl Fn(&Reply) -> bool) -> Result<Told, Failure> {
+    /// Waits until everybody has spoken, at most `patience`. `heard` is what of an answer is passed on, be it alone or as a
+    /// word among others; `None` for one that does not fit.
+    pub async fn collect(
+        self,
+        patience: Duration,
+        heard: impl Fn(Reply) -> Option<Reply>,
+    ) -> Result<Told, Failure> {
         let Self { reply, acks, asks, correlation_id } = self;
         let until = Instant::now() + patience;
         let answering = async {
             let mut wait = reply?;
             loop {
-                match timeout_at(until, wait.word()).await {
-                    Ok(Some(reply)) if fits(&reply) => return Some(reply),
-                    Ok(Some(_)) => {}
-                    _ => return None,
+                let Ok(Some(reply)) = timeout_at(until, wait.word()).await else { return None };
+                if let Some(reply) = heard(reply) {
+                    return Some(reply);
                 }
             }
         };

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::command::{Command, Target, Verb};
+use super::super::command::{Answer, Command, Target, Verb};
 use super::super::failure::Failure;
 use super::super::http::Server;
 use super::super::http::request::{PATIENCE, condition};
 use super::ask::{Ask, MERGE_PATCH, unknown};
-use super::channel::{self, Happened, Sent};
-use super::command::{Answered, check, not_built, target};
+use super::channel::{self, Chosen, Happened, Sent};
+use super::command::{Answered, check, check_value, not_built, target};
 use super::event::{Action, Cause};
 use super::message::{self, Address, Draft};
 use super::payload::Payload;
@@ -103,10 +103,59 @@ pub fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered,
     };
     let misread = |failure: Failure| ask.misread(&failure);
     check(&ask, action, verb, &target).map_err(misread)?;
-    let Terms { asks, answered, patience } = terms(&ask).map_err(misread)?;
+    let terms = terms(&ask).map_err(misread)?;
     let headers = ask.request.command_headers().map_err(|failure| ask.refused(&failure))?;
     let body = ask.envelope.value.clone().filter(|_| matches!(verb, Verb::Put | Verb::Patch));
     let command = Command { target, verb, body: body.unwrap_or_default(), headers };
+    let server = Arc::clone(server);
+    if verb == Verb::Get && terms.answered && ask.request.use_twin() {
+        return Ok(Answered::Later(Box::pin(async move {
+            match server.core.execute(&channel::of_twin(&command), &ask.caller, &Cause::default()).await {
+                Ok(answer) => choose(&server, ask, &command, answer, terms).await,
+                Err(failure) => Some(ask.refused(&failure)),
+            }
+        })));
+    }
+    let (sent, answered) = sent(&ask, action, verb, terms);
+    Ok(Answered::Later(Box::pin(async move {
+        let told = channel::send(&server.core, &command, sent, &ask.caller).await;
+        shown(&ask, told, answered)
+    })))
+}
+
+/// A read of the twin, which has told `answer` and says that a device is to be asked.
+pub fn smart(server: &Arc<Server>, ask: Ask, command: Command, answer: Answer) -> Result<Answered, Value> {
+    let terms = terms(&ask).map_err(|failure| ask.misread(&failure))?;
+    let server = Arc::clone(server);
+    Ok(Answered::Later(Box::pin(async move { choose(&server, ask, &command, answer, terms).await })))
+}
+
+/// The frame of whoever answers: on the twin's channel or on the live one, wherever the question came from.
+async fn choose(
+    server: &Server,
+    mut ask: Ask,
+    command: &Command,
+    answer: Answer,
+    terms: Terms,
+) -> Option<Value> {
+    let (sent, answered) = sent(&ask, "retrieve", Verb::Get, terms);
+    match channel::choose(&server.core, command, answer, sent, ask.request.use_twin(), &ask.caller).await {
+        Chosen::Twin(answer) => {
+            ask.topic.channel = Channel::Twin;
+            Some(ask.response("retrieve", &answer))
+        }
+        Chosen::Device(told) => {
+            ask.topic.channel = Channel::Live;
+            let mut frame = shown(&ask, told, answered)?;
+            frame["headers"]["live-channel-condition-matched"] = json!(true);
+            Some(frame)
+        }
+    }
+}
+
+/// What goes out beside the command, and whether an answer is waited for.
+fn sent(ask: &Ask, action: &str, verb: Verb, terms: Terms) -> (Sent, bool) {
+    let Terms { asks, answered, patience } = terms;
     let sent = Sent {
         action: action.to_owned(),
         fields: ask.envelope.fields.clone().filter(|_| verb == Verb::Get),
@@ -115,11 +164,7 @@ pub fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered,
         answered,
         patience,
     };
-    let server = Arc::clone(server);
-    Ok(Answered::Later(Box::pin(async move {
-        let told = channel::send(&server.core, &command, sent, &ask.caller).await;
-        shown(&ask, told, answered)
-    })))
+    (sent, answered)
 }
 
 /// An event of a device. Whoever sends one hears nothing of it, not even that it may not; on the twin it means nothing.
@@ -127,12 +172,16 @@ pub fn event(server: &Arc<Server>, ask: &Ask, action: Action) -> Result<Answered
     if ask.envelope.revision.is_none() {
         return Err(ask.misread(&Failure::missing_field("revision")));
     }
-    let Target::Thing(thing_id, place) = target(ask)? else {
+    let target = target(ask)?;
+    let verb = match action {
+        Action::Created | Action::Modified => Verb::Put,
+        Action::Merged => Verb::Patch,
+        Action::Deleted => Verb::Delete,
+    };
+    check_value(ask, verb, &target).map_err(|failure| ask.misread(&failure))?;
+    let Target::Thing(thing_id, place) = target else {
         return Err(not_built(ask, "an event of a policy"));
     };
-    if action != Action::Deleted && ask.envelope.value.is_none() {
-        return Err(ask.misread(&Failure::bad_json("the field `value` is missing")));
-    }
     if ask.topic.channel == Channel::Live {
         let happened = Happened {
             thing_id,
@@ -152,7 +201,9 @@ pub fn event(server: &Arc<Server>, ask: &Ask, action: Action) -> Result<Answered
 pub fn error(server: &Arc<Server>, ask: &Ask) -> Answered {
     let value = ask.envelope.value.clone();
     let told = value.as_ref().and_then(|value| value["status"].as_u64());
-    let status = ask.envelope.status.or_else(|| told.and_then(|status| u16::try_from(status).ok()));
+    let told = told.and_then(|status| u16::try_from(status).ok());
+    let failed = |status: &u16| (300..600).contains(status);
+    let status = ask.envelope.status.filter(failed).or_else(|| told.filter(failed));
     let payload = Payload { content_type: Some("application/json".to_owned()), value };
     let originator = ask.originator().to_owned();
     let reply = Reply { about: About::Error, status: status.unwrap_or(500), payload, originator };
@@ -189,9 +240,10 @@ fn replied(ask: &Ask, reply: Reply) -> Value {
     if let Some(content_type) = content_type {
         headers["content-type"] = json!(content_type);
     }
-    let (topic, path) = match reply.about {
+    let (topic, path) = match &reply.about {
         About::Error => (ask.topic.of("errors"), "/"),
-        _ => (ask.envelope.topic.clone(), ask.path()),
+        About::Command(action, _) => (ask.topic.of(&format!("commands/{action}")), ask.path()),
+        About::Message => (ask.envelope.topic.clone(), ask.path()),
     };
     let mut frame = json!({"topic": topic, "headers": headers, "path": path});
     if let Some(value) = reply.payload.value {

@@ -9,23 +9,23 @@ use super::engine::Engine;
 use super::streams::{Events, Socket};
 use super::wire::{self, Reply};
 
-const QUIET: Option<Duration> = Some(Duration::from_millis(200));
+pub const QUIET: Option<Duration> = Some(Duration::from_millis(200));
 
-fn user(name: &str) -> Vec<(String, String)> {
+pub fn user(name: &str) -> Vec<(String, String)> {
     vec![("x-ditto-pre-authenticated".to_owned(), format!("nginx:{name}"))]
 }
 
-fn socket(engine: &Engine, target: &str) -> Socket {
+pub fn socket(engine: &Engine, target: &str) -> Socket {
     Socket::open(&engine.base, target, &user("ditto")).unwrap_or_else(|status| panic!("{target}: {status}"))
 }
 
-fn call(engine: &Engine, name: &str, method: &str, target: &str, body: &Value) -> Reply {
+pub fn call(engine: &Engine, name: &str, method: &str, target: &str, body: &Value) -> Reply {
     let json = ("content-type".to_owned(), "application/json".to_owned());
     let headers = [user(name), vec![json]].concat();
     wire::send(&engine.base, method, target, &headers, Some(body.to_string().as_bytes()))
 }
 
-fn start(socket: &mut Socket, frame: &str) {
+pub fn start(socket: &mut Socket, frame: &str) {
     socket.send(frame);
     let name = frame.split('?').next().unwrap_or_default();
     assert_eq!(socket.expect(1, None), [json!(format!("{name}:ACK"))]);

@@ -1,6 +1,7 @@
 //! Ditto's API, as recorded from Ditto 3.8.12, against our engine: or against any Ditto named by `DITTO_URL`
 //! (with pre-authentication on, and an empty database: revisions are compared).
 mod access;
+mod channel;
 mod compare;
 mod durability;
 pub mod engine;
