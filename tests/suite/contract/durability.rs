@@ -213,7 +213,9 @@ fn f44_a_torn_end_of_the_journal_takes_nothing_that_was_acknowledged() {
     let names: Vec<String> = (0..20).map(|n| format!("t{n:02}")).collect();
     let killed = tempfile::tempdir().expect("a temporary folder");
     let mut engine = Process::start(killed.path());
-    names.iter().for_each(|name| assert_eq!(put(&engine.base, name), 201));
+    for name in &names {
+        assert_eq!(put(&engine.base, name), 201);
+    }
     let watermark = std::fs::read(killed.path().join("watermark")).expect("the watermark");
     let kept = end(&journal(killed.path()));
     assert_eq!(put(&engine.base, "last"), 201);
@@ -247,13 +249,17 @@ fn f44_a_torn_end_of_the_journal_takes_nothing_that_was_acknowledged() {
         tear(torn.path(), cut, zeros);
         std::fs::write(torn.path().join("watermark"), &watermark).expect("the watermark");
         let engine = Process::start(torn.path());
-        names.iter().for_each(|name| assert_eq!(get(&engine.base, name), 200, "{what}: {name}"));
+        for name in &names {
+            assert_eq!(get(&engine.base, name), 200, "{what}: {name}");
+        }
         assert_eq!(get(&engine.base, "last"), 404, "{what}");
         assert_eq!(put(&engine.base, "next"), 201, "{what}");
         let said = engine.said();
         assert!(said.contains(TORN), "{what}: {said}");
         let engine = Process::start(torn.path());
-        names.iter().for_each(|name| assert_eq!(get(&engine.base, name), 200, "{what}, again: {name}"));
+        for name in &names {
+            assert_eq!(get(&engine.base, name), 200, "{what}, again: {name}");
+        }
         assert_eq!(get(&engine.base, "next"), 200, "{what}, again");
         let said = engine.said();
         assert!(!said.contains(TORN), "{what}, again: {said}");
