@@ -3,6 +3,7 @@
 //! Watches fill the stores and the catalog ([`watch`]); a change, a wake-up or the clock starts a pass
 //! ([`twins`], [`policies`]), which gathers what it must know, lets `reconcile` carry the decisions out,
 //! and reports ([`pass`]): status by server-side apply when it changed, an Event when the verdict did.
+mod apart;
 mod backoff;
 mod changes;
 mod client;

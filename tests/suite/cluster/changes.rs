@@ -49,6 +49,7 @@ fn telemetry_and_own_writes_wake_nobody() {
     let desk = Desk::new(NO_RESYNC);
     let mut twin = desk.sensor("pump");
     listens(&desk);
+    super::kept::heard(&desk, 1);
     let changes = || desk.operator.metric("twinops_changes_total{result=\"of_twins\"}");
     let (heard, passes) = (changes(), desk.operator.passes());
     let path = format!("/things/{}/features/temperature/properties/value", desk.id("pump"));
