@@ -5,6 +5,8 @@
 //! it is only told, because a mark proves nothing to the contrary.
 use std::collections::BTreeSet;
 
+use kube::Resource;
+
 use super::context::{Context, Ditto, Shared};
 use crate::ports::{Refused, Search};
 use crate::twin::adopt::Watched;
@@ -18,6 +20,8 @@ const PAGE: u32 = 200;
 const PAGES_MAX: usize = 200;
 /// How many of them the log names.
 const NAMED_MAX: usize = 20;
+/// Things that are asked for in one round; the others are left to the next change of the count.
+const ASKED_MAX: usize = 1_000;
 
 /// What the last search came to.
 #[derive(Debug, Default)]
@@ -65,7 +69,7 @@ fn filter(shared: &Shared) -> String {
 async fn find<D: Ditto>(context: &Context<D>, filter: String) -> Result<BTreeSet<String>, Refused> {
     let shared = &context.shared;
     let mut search = Search { filter, size: PAGE, ..Search::default() };
-    let mut strays = BTreeSet::new();
+    let (mut strays, mut asked) = (BTreeSet::new(), 0);
     for _ in 0..PAGES_MAX {
         let hits = context.ditto.search_things(&search).await?;
         for hit in hits.items {
@@ -73,11 +77,15 @@ async fn find<D: Ditto>(context: &Context<D>, filter: String) -> Result<BTreeSet
                 continue;
             }
             let Ok(id) = ThingId::parse(&hit.id) else { continue };
+            if asked == ASKED_MAX {
+                shared.telemetry.dropped("marked_things_not_asked_for");
+                return Ok(strays);
+            }
+            asked += 1;
             let mark = context.ditto.find_thing(&id, &[]).await?.and_then(|found| found.mark);
-            let is_ours =
-                mark.as_ref().and_then(Mark::from_json).is_some_and(|mark| mark.owner == shared.owner);
+            let Some(mark) = mark.as_ref().and_then(Mark::from_json) else { continue };
             // It may have been declared while the answer was under way.
-            if is_ours && !is_claimed(shared, &hit.id) {
+            if mark.owner == shared.owner && !lives(shared, &mark) && !is_claimed(shared, &hit.id) {
                 strays.insert(hit.id);
             }
         }
@@ -93,4 +101,10 @@ async fn find<D: Ditto>(context: &Context<D>, filter: String) -> Result<BTreeSet
 /// Also by one that is going: its thing goes with it, or it says why not.
 fn is_claimed(shared: &Shared, id: &str) -> bool {
     !shared.catalog.lock().claimants(id).is_empty()
+}
+
+/// Also one that claims nothing, because it cannot be read or its namespace may not name the thing any more.
+fn lives(shared: &Shared, mark: &Mark) -> bool {
+    let found = shared.twins.find(&(mark.namespace.clone(), mark.name.clone()));
+    found.is_some_and(|found| found.meta().uid.as_ref() == Some(&mark.uid))
 }

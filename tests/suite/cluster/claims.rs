@@ -1,5 +1,5 @@
 //! Two resources, one id; and who may name which Ditto namespace.
-use super::{Desk, NO_RESYNC, SOON};
+use super::{Desk, NO_RESYNC, QUICK_RESYNC, SOON};
 use crate::support::wait_for;
 use serde_json::json;
 
@@ -62,6 +62,18 @@ fn s36_the_annotation_of_a_namespace_decides_what_it_may_name() {
         (desk.thing("pump")?["attributes"]["location"] == "warehouse-1").then_some(())
     });
     desk.wait_ready("dt", "pump");
+}
+
+#[test]
+fn the_thing_of_a_twin_that_may_not_name_it_any_more_is_no_stray() {
+    let desk = Desk::new(QUICK_RESYNC);
+    desk.sensor("pump");
+    let annotation = "twinops.dev/ditto-namespaces=org.other";
+    desk.kubectl(&["annotate", "--overwrite", "namespace", &desk.namespace, annotation]).ok();
+    desk.wait_reason("dt", "pump", "NamespaceNotAllowed");
+    desk.operator.wait_resyncs();
+    let log = desk.operator.child.log();
+    assert!(!log.contains("delete them in Ditto") && desk.operator.metric("twinops_strays") == 0, "{log}");
 }
 
 #[test]
