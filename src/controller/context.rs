@@ -27,6 +27,7 @@ use super::due::Due;
 use super::events::Events;
 use super::health::Health;
 use super::kept::Properties;
+use super::lacks::Lacks;
 use super::latest::Latest;
 use super::lead::Lead;
 use super::namespaces::Namespaces;
@@ -121,6 +122,8 @@ pub struct Desk<K: Managed> {
     pub tries: Tries,
     pub latest: Latest<K::Status>,
     pub definition: Definition,
+    /// What the definition in the cluster lacks of a status.
+    pub lacks: Lacks,
     /// Resources that wait for a pass.
     pub due: Due,
     stores: Vec<Store<DeserializeGuard<K>>>,
@@ -146,6 +149,7 @@ impl<K: Managed> Desk<K> {
             tries: Tries::default(),
             latest: Latest::default(),
             definition: Definition::default(),
+            lacks: Lacks::default(),
             due: Due::default(),
             stores: shelves.iter().map(|shelf| shelf.store.clone()).collect(),
             wakes: shelves.iter().map(|shelf| (shelf.scope.clone(), Arc::clone(&shelf.wakes))).collect(),

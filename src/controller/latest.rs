@@ -14,8 +14,11 @@ pub struct Before<S> {
     pub status: S,
     /// The API server has it.
     pub is_saved: bool,
-    /// The version of the resource that has this status, as far as is known.
+    /// The version of the resource that has this status, as far as is known; of one that is not saved, the
+    /// version that it was made from.
     pub version: Option<String>,
+    /// The status that the watch showed; of one that is not saved, what it showed when that was made.
+    pub shown: Option<S>,
 }
 
 #[derive(Debug)]
@@ -23,6 +26,8 @@ struct Own<S> {
     uid: Option<String>,
     /// `None`: the write failed, and only we know.
     version: Option<u64>,
+    /// What a failed write was based on. Its next try has no newer basis: nobody has looked since.
+    basis: Option<(Option<String>, Option<S>)>,
     status: S,
 }
 
@@ -40,24 +45,36 @@ impl<S: Clone + Default> Latest<S> {
     /// The newer of ours and what the watch showed.
     pub fn before(&self, place: &Place, meta: &ObjectMeta, shown: Option<&S>) -> Before<S> {
         let latest = self.0.lock();
-        match latest.get(place).filter(|own| own.uid == meta.uid && !has_caught_up(own, meta)) {
-            Some(own) => Before {
-                status: own.status.clone(),
-                is_saved: own.version.is_some(),
-                version: own.version.map_or_else(|| meta.resource_version.clone(), |v| Some(v.to_string())),
-            },
-            None => Before {
-                status: shown.cloned().unwrap_or_default(),
-                is_saved: true,
-                version: meta.resource_version.clone(),
-            },
+        let own = latest.get(place).filter(|own| own.uid == meta.uid && !has_caught_up(own, meta));
+        let (version, shown) = match own {
+            Some(Own { version: Some(version), .. }) => (Some(version.to_string()), shown.cloned()),
+            Some(Own { basis: Some((version, shown)), .. }) => (version.clone(), shown.clone()),
+            _ => (meta.resource_version.clone(), shown.cloned()),
+        };
+        Before {
+            status: own.map(|own| own.status.clone()).or_else(|| shown.clone()).unwrap_or_default(),
+            is_saved: own.is_none_or(|own| own.version.is_some()),
+            version,
+            shown,
         }
     }
 
-    /// Keeps what was written, or what should have been when `version` is `None`.
+    /// Keeps what was written as this version.
     pub fn keep(&self, place: &Place, meta: &ObjectMeta, version: Option<&str>, status: S) {
         let version = version.and_then(|version| version.parse().ok());
-        self.0.lock().insert(place.clone(), Own { uid: meta.uid.clone(), version, status });
+        self.0.lock().insert(place.clone(), Own { uid: meta.uid.clone(), version, basis: None, status });
+    }
+
+    /// Keeps what should have been written over this version, which showed this status.
+    pub fn keep_unsaved(
+        &self,
+        place: &Place,
+        meta: &ObjectMeta,
+        (version, shown): (Option<String>, Option<S>),
+        status: S,
+    ) {
+        let own = Own { uid: meta.uid.clone(), version: None, basis: Some((version, shown)), status };
+        self.0.lock().insert(place.clone(), own);
     }
 
     /// The watch showed this resource.
@@ -101,7 +118,7 @@ mod tests {
     fn own_writes_count_until_the_watch_shows_them() {
         let (latest, place) = (Latest::default(), ("n".to_owned(), "t".to_owned()));
         let before = |version, shown: &str| {
-            let Before { status, is_saved, version } =
+            let Before { status, is_saved, version, .. } =
                 latest.before(&place, &meta("u", version), Some(&shown.to_owned()));
             (status, is_saved, version.unwrap())
         };
@@ -122,13 +139,21 @@ mod tests {
     #[test]
     fn a_failed_write_is_remembered_until_one_succeeds() {
         let (latest, place) = (Latest::default(), ("n".to_owned(), "t".to_owned()));
-        latest.keep(&place, &meta("u", "5"), None, "unsaved".to_owned());
+        let basis = (Some("5".to_owned()), Some("old".to_owned()));
+        latest.keep_unsaved(&place, &meta("u", "5"), basis, "unsaved".to_owned());
         latest.seen(&place, &meta("u", "99"));
-        let version = |version: &str| Some(version.to_owned());
-        let before = latest.before(&place, &meta("u", "99"), None);
-        assert_eq!(before, Before { status: "unsaved".to_owned(), is_saved: false, version: version("99") });
+        let newer = "of another leader".to_owned();
+        let before = latest.before(&place, &meta("u", "99"), Some(&newer));
+        let expected = Before {
+            status: "unsaved".to_owned(),
+            is_saved: false,
+            version: Some("5".to_owned()),
+            shown: Some("old".to_owned()),
+        };
+        assert_eq!(before, expected, "a newer version is no basis for what was made from an older one");
         let other = latest.before(&place, &meta("v", "100"), None);
-        let none = Before { status: String::new(), is_saved: true, version: version("100") };
+        let none =
+            Before { status: String::new(), is_saved: true, version: Some("100".to_owned()), shown: None };
         assert_eq!(other, none, "another resource of that name");
     }
 }

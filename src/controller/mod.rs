@@ -16,6 +16,7 @@ mod events;
 mod finalizer;
 mod health;
 mod kept;
+mod lacks;
 mod latest;
 mod lead;
 mod lease;

@@ -152,7 +152,7 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
     let Passed { object, place, started, before, moved, after, outcome } = passed;
     let desk = K::desk(shared);
     count::<K>(shared, outcome, started);
-    let is_news = before.status != after;
+    let is_news = !desk.lacks.same(&before.status, &after);
     if let Some(drift) = outcome.drift.as_ref().filter(|drift| drift.repaired || is_news) {
         shared.telemetry.drift(K::KIND, if drift.repaired { "repaired" } else { "reported" });
     }
@@ -173,8 +173,9 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         shared.ask_subjects.notify_one();
     }
     if is_news || !before.is_saved {
-        let basis =
-            Basis { version: moved.or(before.version), shown: object.reported(), known: &before.status };
+        // Our finalizer on it proves nothing about what stood there when an unsaved status was made.
+        let version = moved.filter(|_| before.is_saved).or_else(|| before.version.clone());
+        let basis = Basis { version: version.clone(), shown: before.shown.as_ref(), known: &before.status };
         let saved = status::write(shared, object, basis, &after).await;
         // What somebody else has reported better is not announced either.
         if is_news && !matches!(saved, Ok(Saved::Overtaken)) {
@@ -191,7 +192,7 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
             Err(refused) => {
                 let error = with_causes(&refused);
                 tracing::warn!(kind = K::KIND, resource = %show(place), %error, "status was not written");
-                desk.latest.keep(place, object.meta(), None, after);
+                desk.latest.keep_unsaved(place, object.meta(), (version, before.shown), after);
                 return desk.tries.refused(place, &refused);
             }
         }

@@ -165,7 +165,8 @@ fn is_forgotten<K: Managed>(shared: &Shared, object: &K, is_paused: bool) -> boo
 /// How many use it is no longer what its status says.
 fn is_miscounted(shared: &Shared, policy: &TwinPolicy, place: &Place) -> bool {
     let status = shared.policies.latest.before(place, policy.meta(), policy.reported()).status;
-    status.used_by != i64::try_from(shared.catalog.lock().used_by(place)).ok()
+    !shared.policies.lacks.has("usedBy")
+        && status.used_by != i64::try_from(shared.catalog.lock().used_by(place)).ok()
 }
 
 /// Returns whether it was woken.
@@ -175,7 +176,8 @@ fn wake_unless_quiet(shared: &Shared, place: &Place, seen: &Seen) -> bool {
         Seen::Quiet(outcome) => settled_twin(shared, place).is_none_or(|twin| {
             let before = shared.twins.latest.before(place, twin.meta(), twin.reported()).status;
             let generation = twin.meta().generation.unwrap_or_default();
-            before.after(outcome, generation, Timestamp::now()) == before
+            let after = before.after(outcome, generation, Timestamp::now());
+            shared.twins.lacks.same(&before, &after)
         }),
     };
     if !says_the_same {

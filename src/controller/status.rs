@@ -2,7 +2,7 @@
 use kube::Error;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::MANAGER;
 use super::client::in_time;
@@ -46,6 +46,7 @@ pub async fn write<K: Managed>(
     let api = shared.api::<K>(&object.namespace().unwrap_or_default());
     let params = PatchParams::apply(MANAGER).force();
     let (mut version, mut conflicts) = (basis.version, 0);
+    let lacks = &K::desk(shared).lacks;
     let mut status = json!(status);
     loop {
         let patch = Patch::Apply(json!({
@@ -55,10 +56,13 @@ pub async fn write<K: Managed>(
             "status": status,
         }));
         let refused = match in_time(api.patch_status(&name, &params, &patch)).await {
-            Ok(written) => return Ok(Saved::At(written.resource_version())),
+            Ok(written) => {
+                lacks.taken(&status);
+                return Ok(Saved::At(written.resource_version()));
+            }
             Err(Error::Api(refused)) if refused.is_not_found() => return Ok(Saved::Gone),
             Err(Error::Api(refused)) if refused.is_conflict() => refused,
-            Err(Error::Api(refused)) if leave_out(&mut status, &refused.message) => {
+            Err(Error::Api(refused)) if !lacks.leave_out(&mut status, &refused.message).is_empty() => {
                 tracing::warn!(
                     kind = K::KIND,
                     refused.message,
@@ -83,42 +87,5 @@ pub async fn write<K: Managed>(
         }
         conflicts += 1;
         version = found.resource_version();
-    }
-}
-
-/// Takes out the fields that an older definition does not know: an apply with one of them is refused as a
-/// whole. Returns whether there were any. Source: kube-apiserver 1.36, structured-merge-diff.
-fn leave_out(status: &mut Value, message: &str) -> bool {
-    if !message.contains("field not declared in schema") {
-        return false;
-    }
-    let Some(fields) = status.as_object_mut() else { return false };
-    let before = fields.len();
-    for named in message.split(".status.").skip(1) {
-        let end = named.find([':', '.', '[']).unwrap_or(named.len());
-        fields.shift_remove(&named[..end]);
-    }
-    fields.len() < before
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn f18_fields_that_an_older_definition_lacks_are_left_out() {
-        let message = |fields: &str| format!("failed to create typed patch object (/pump; x): {fields}");
-        let mut status = json!({"revision": 1, "drift": {"originator": "x"}, "lastSyncTime": "now"});
-        let unknown = message(".status.lastSyncTime: field not declared in schema");
-        assert!(leave_out(&mut status, &unknown));
-        assert_eq!(status, json!({"revision": 1, "drift": {"originator": "x"}}));
-        assert!(
-            !leave_out(&mut status, &unknown),
-            "it is out already, so the refusal is about something else"
-        );
-        let deep = message(".status.drift.originator: field not declared in schema");
-        assert!(leave_out(&mut status, &deep));
-        assert_eq!(status, json!({"revision": 1}));
-        assert!(!leave_out(&mut status, &message(".status.revision: expected integer")));
     }
 }
