@@ -136,14 +136,15 @@ impl Cluster {
         kubectl(&self.folder, kubeconfig, args, "")
     }
 
-    /// A kubeconfig with a token of this account, as its pods have one.
+    /// A kubeconfig with a token of this account, as its pods have one. A file of its own each time: others may
+    /// be reading theirs.
     pub fn kubeconfig_of_account(&self, namespace: &str, account: &str) -> PathBuf {
         let token =
             self.kubectl("admin", &["-n", namespace, "create", "token", account, "--duration=10h"]).ok();
         let text = fs::read_to_string(self.kubeconfig("user")).expect("a kubeconfig");
         let mut config: Value = serde_json::from_str(&text).expect("JSON");
         config["users"][0]["user"]["token"] = json!(token.trim());
-        let path = self.folder.join(format!("{namespace}-{account}.kubeconfig"));
+        let path = self.folder.join(format!("{namespace}-{account}-{}.kubeconfig", Uuid::new_v4()));
         fs::write(&path, config.to_string()).expect("the folder is writable");
         path
     }
