@@ -1,6 +1,6 @@
 # Every command a contributor needs. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help tools clients checkers images cluster fuzz generate lint test soak bench static image kind rust
+.PHONY: help tools clients checkers images cluster node fuzz generate lint test soak bench static image kind rust
 
 CARGO ?= cargo
 # In CI the committed Cargo.lock must fit Cargo.toml; at a desk cargo may bring it up to date.
@@ -49,8 +49,11 @@ lint: rust ## Check the format, and clippy without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 
-test: tools clients checkers lint images ## Run every test: lint, unit, suite with a real API server, install on a real node
+test: tools clients checkers lint images ## Run every test but those of `make node`: lint, unit, suite with a real API server
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED)
+
+node: tools images ## Run the tests that install the chart on a real node of Kubernetes (as root)
+	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --test install -- --test-threads 1
 
 soak: tools clients images ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
 	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_SOAK_SECONDS=$(SOAK_SECONDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --release
