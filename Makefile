@@ -49,10 +49,11 @@ lint: rust ## Check the format, and clippy without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 
-test: tools clients checkers lint images ## Run every test but those of `make node`: lint, unit, suite with a real API server
+test: tools clients checkers lint images ## Run every test: lint, unit, suite with a real API server, install on a real node
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED)
+	@$(MAKE) --no-print-directory node
 
-node: tools images ## Run the tests that install the chart on a real node of Kubernetes (as root)
+node: tools images ## Run only the tests that install the chart on a real node of Kubernetes (as root)
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --test install -- --test-threads 1
 
 soak: tools clients images ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
