@@ -103,7 +103,12 @@ impl Managed for DigitalTwin {
             && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
         tell_ready(shared, &place, is_ready);
         if let Some(heard) = heard {
-            shared.telemetry.change_seen(heard.since.elapsed());
+            if !outcome.observed && outcome.held().is_some() {
+                // It could not look: whose change it was is told by the pass that can.
+                shared.heard.lock().entry(place.clone()).or_insert(heard);
+            } else {
+                shared.telemetry.change_seen(heard.since.elapsed());
+            }
         }
         tracing::debug!(resource = %show(&place), reason = outcome.reason().word(), writes = outcome.writes, "passed");
         finish(

@@ -36,6 +36,8 @@ pub(super) struct SecretFile {
     username: Option<String>,
     /// When it was read; unset: it is read before it is sent again.
     last: Mutex<(Option<Instant>, HeaderValue)>,
+    /// One reads at a time, so that what was read first never replaces what was read later.
+    reading: Mutex<()>,
 }
 
 impl Login {
@@ -112,10 +114,12 @@ impl Login {
 impl SecretFile {
     fn open(path: PathBuf, username: Option<String>) -> Result<Login, SetupError> {
         let value = read(&path, username.as_deref())?;
-        Ok(Login::File(Arc::new(Self { path, username, last: Mutex::new((Some(Instant::now()), value)) })))
+        let last = Mutex::new((Some(Instant::now()), value));
+        Ok(Login::File(Arc::new(Self { path, username, last, reading: Mutex::default() })))
     }
 
     fn refresh(&self) -> Result<HeaderValue, Refused> {
+        let _held = self.reading.lock();
         let value =
             read(&self.path, self.username.as_deref()).map_err(|error| unreadable(&error.to_string()))?;
         *self.last.lock() = (Some(Instant::now()), value.clone());

@@ -120,6 +120,8 @@ impl Held {
         };
         let again = match refused {
             Refused::RateLimited { after_ms: Some(ms), .. } => Again::AfterMs(*ms),
+            // A token that was just replaced, or is about to be: nothing tells when it is there.
+            Refused::Unauthorized(_) => Again::Backoff,
             _ => reason.again(),
         };
         Self {

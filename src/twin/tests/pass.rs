@@ -269,6 +269,13 @@ fn what_is_found_before_sending_sends_nothing() {
     assert_eq!((asked.len(), outcome.paused), (0, true));
 }
 
+#[test]
+fn f29_credentials_that_were_refused_are_tried_again_soon() {
+    let refused = Refused::Unauthorized(Said { status: 401, ..Said::default() });
+    let (_, outcome) = run(facts(sensor()), vec![Answer::Thing(Err(refused))]);
+    assert_eq!((outcome.reason(), outcome.again()), (Reason::Forbidden, Again::Backoff));
+}
+
 fn going(deletion: Option<Deletion>, origin: Option<Origin>) -> TwinFacts {
     let mut facts = facts(Desired { deletion, ..sensor() });
     facts.going = Some(Going::default());

@@ -188,8 +188,9 @@ pub struct Desk {
     pub namespace: String,
     /// A Ditto namespace no other test uses.
     pub ditto_namespace: String,
-    pub folder: TempDir,
+    /// Goes before its folder, where its log is.
     pub operator: Operator,
+    pub folder: TempDir,
 }
 
 impl Desk {
@@ -216,7 +217,7 @@ impl Desk {
         let mut operator = Operator::start_as(kubeconfig, ditto, folder.path(), &[&args, more].concat());
         operator.wait_ready();
         let ditto_namespace = format!("org.{}", namespace.replace('-', ""));
-        Self { cluster, namespace, ditto_namespace, folder, operator }
+        Self { cluster, namespace, ditto_namespace, operator, folder }
     }
 
     /// Ends the operator, lets `meanwhile` happen, and starts another.

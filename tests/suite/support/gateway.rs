@@ -53,6 +53,7 @@ impl Gateway {
         scheme: &str,
         listen: impl FnOnce(TcpListener) -> L,
     ) -> Self {
+        let _already_installed = rustls::crypto::ring::default_provider().install_default();
         let state = Arc::new(State {
             behind: behind.url.clone(),
             client: reqwest::Client::builder().no_proxy().build().expect("a client"),
@@ -150,7 +151,6 @@ fn certificate() -> ServerConfig {
     };
     let chain = CertificateDer::pem_reader_iter(open("server.pem")).map(|one| one.expect("a certificate"));
     let key = PrivateKeyDer::from_pem_reader(open("server.key")).expect("a key");
-    let _already_installed = rustls::crypto::ring::default_provider().install_default();
     ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain.collect(), key)

@@ -142,15 +142,22 @@ impl Child {
     }
 
     fn not_ready(&self, what: &str) -> NotReady {
+        NotReady(format!("{} {what}; its log {} ends:\n{}", self.name, self.log.display(), self.tail()))
+    }
+
+    fn tail(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-        NotReady(format!("{} {what}; its log {} ends:\n{tail}", self.name, self.log.display()))
+        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // Its folder goes with the test, and a failure that comes once in a while is not seen again.
+            eprintln!("the log of {} ends:\n{}", self.name, self.tail());
+        }
         // A frozen program would not hear TERM.
         self.signal(Signal::Cont);
         self.stop();
