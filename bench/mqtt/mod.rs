@@ -36,11 +36,17 @@ fn engine(folder: &Path, on_disk: bool) -> Engine {
 }
 
 fn things(ditto: &Ditto, count: usize) {
-    let (status, _) = ditto.call("nginx:ditto", "PUT", "/policies/org.bench:all", Some(&json!({"entries": {"all": {
-        "subjects": {"nginx:ditto": {"type": "user"}},
-        "resources": {"thing:/": {"grant": ["READ", "WRITE"]}, "policy:/": {"grant": ["READ", "WRITE"]}, "message:/": {"grant": ["READ", "WRITE"]}},
-    }}})));
-    assert!(status < 300, "{status}");
+    let all = json!({"grant": ["READ", "WRITE"], "revoke": []});
+    let (status, body) = ditto.call(
+        "nginx:ditto",
+        "PUT",
+        "/policies/org.bench:all",
+        Some(&json!({"entries": {"all": {
+            "subjects": {"nginx:ditto": {"type": "user"}},
+            "resources": {"thing:/": all, "policy:/": all, "message:/": all},
+        }}})),
+    );
+    assert!(status < 300, "{status} {body}");
     for device in 0..count {
         let thing = json!({"policyId": "org.bench:all"});
         let (status, body) =

@@ -29,6 +29,7 @@ mod things;
 mod tls;
 mod upstream;
 mod words;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +56,10 @@ pub enum FacadeError {
     OpenNotLoopback(SocketAddr),
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    #[error(
+        "cannot start the threads that serve: {0}; raise the limit of threads (ulimit -u, pids of the container)"
+    )]
+    Threads(std::io::Error),
 }
 
 /// What all requests share.
@@ -100,18 +105,23 @@ pub async fn start(
     let ca = settings.ditto_ca_file.as_deref();
     let tls = tls::client(settings.ditto_over_tls(), ca).map_err(FacadeError::Tls)?;
     let issuer = tls::client(settings.issuer_over_tls(), None).map_err(FacadeError::Tls)?;
-    let http = upstream::http_client(&tls);
     let certificate = settings.tls.as_ref().map(tls::Server::open).transpose().map_err(FacadeError::Tls)?;
     let listen = |cause| FacadeError::Listen { address: settings.listen, cause };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let deadline = settings.ditto_timeout;
+    let workers = workers::Workers::start(workers::count()).map_err(FacadeError::Threads)?;
     let dial = Arc::new(live::Dial::new(&settings.ditto_ws_url, &settings.ditto_url, &tls));
     let facade = Facade {
-        upstream: upstream::Upstream::new(http.clone(), &settings.ditto_url, deadline, telemetry.clone()),
+        upstream: upstream::Upstream::new(
+            &tls,
+            &settings.ditto_url,
+            settings.ditto_timeout,
+            telemetry.clone(),
+        ),
         auth: auth::Auth::new(&settings.auth, upstream::http_client(&issuer), telemetry.clone())
             .map_err(FacadeError::Credentials)?,
-        health: health::Health::new(http, &settings).map_err(FacadeError::Credentials)?,
+        health: health::Health::new(upstream::http_client(&tls), &settings)
+            .map_err(FacadeError::Credentials)?,
         live: live::Live { feeds: live::Feeds::new(Arc::clone(&dial)), dial },
         marks: owner::Marks::default(),
         endings: ended::Endings::default(),
@@ -121,7 +131,7 @@ pub async fn start(
         stop: stop.clone(),
     };
     let router = routes::router(Arc::new(facade));
-    let server = serve::Server { router, certificate, drain_delay: settings.drain_delay };
+    let server = serve::Server { router, workers, certificate, drain_delay: settings.drain_delay };
     let task = tokio::spawn(server.run(listener, stop));
     Ok(Running { address, task })
 }

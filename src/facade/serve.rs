@@ -1,6 +1,6 @@
 //! Connections: taken in, bounded, and let go in peace.
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ask::Peer;
 use super::tls;
+use super::workers::Workers;
 
 /// Open at one time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -40,6 +41,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 pub struct Server {
     pub router: Router,
+    pub workers: Workers,
     pub certificate: Option<tls::Server>,
     /// How long requests are still taken after the stop, until nobody sends any.
     pub drain_delay: Duration,
@@ -69,10 +71,10 @@ impl Server {
             let Some((stream, peer)) = taken(accepted).await else { continue };
             let connection = Connection { router: self.router.clone(), peer, close: close.clone() };
             let acceptor = acceptor.clone();
-            tasks.spawn(async move {
+            self.workers.spawn(tasks.track_future(async move {
                 connection.run(stream, acceptor).await;
                 drop(permit);
-            });
+            }));
         }
         drop(listener);
         close.cancel();
@@ -86,13 +88,15 @@ impl Server {
     }
 }
 
-async fn taken(accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<(TcpStream, SocketAddr)> {
+/// The connection, out of the hands of this runtime: another one serves it.
+async fn taken(accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<(net::TcpStream, SocketAddr)> {
+    let accepted = accepted.and_then(|(stream, peer)| {
+        // Answers are small: waiting to fill a packet would only delay them.
+        drop(stream.set_nodelay(true));
+        Ok((stream.into_std()?, peer))
+    });
     match accepted {
-        Ok((stream, peer)) => {
-            // Answers are small: waiting to fill a packet would only delay them.
-            drop(stream.set_nodelay(true));
-            Some((stream, peer))
-        }
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be taken in");
             tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -108,7 +112,11 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+    async fn run(self, stream: net::TcpStream, acceptor: Option<TlsAcceptor>) {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+        };
         let Some(acceptor) = acceptor else { return self.serve(stream).await };
         match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.serve(stream).await,

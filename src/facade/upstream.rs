@@ -18,6 +18,7 @@ use super::ask::Correlation;
 use super::auth::Caller;
 use super::names::{self, NameError, Shape};
 use super::problem::Problem;
+use super::workers;
 use crate::telemetry::Telemetry;
 use crate::telemetry::traces;
 
@@ -31,8 +32,8 @@ const ANSWER_BYTES_MAX: usize = 24 * 1_024 * 1_024;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Shorter than the 60 s after which Ditto's gateway and nginx hang up, so that no call meets a closed connection.
 const IDLE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(30);
-/// Idle connections kept; each waits for its next request.
-const IDLE_CONNECTIONS_MAX: usize = 256;
+/// Idle connections kept by each thread that serves; each waits for its next request.
+const IDLE_CONNECTIONS_MAX: usize = 128;
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
 
 /// An HTTP client for `http` and `https`. Nothing is followed, and no proxy of the environment is used.
@@ -182,7 +183,8 @@ pub fn foreign(error: &NameError) -> Problem {
 
 /// Ditto, for every caller.
 pub struct Upstream {
-    http: HttpClient,
+    /// One for each thread that serves: a connection to Ditto lives where it was opened.
+    http: Vec<HttpClient>,
     /// With `/api/2`, without a slash at the end.
     base: String,
     deadline: Duration,
@@ -190,7 +192,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    pub fn new(http: HttpClient, url: &str, deadline: Duration, telemetry: Telemetry) -> Self {
+    pub fn new(tls: &rustls::ClientConfig, url: &str, deadline: Duration, telemetry: Telemetry) -> Self {
+        let http = (0..workers::count()).map(|_| http_client(tls)).collect();
         Self { http, base: format!("{url}/api/2"), deadline, telemetry }
     }
 
@@ -216,7 +219,8 @@ impl Upstream {
         *request.headers_mut() = headers;
         let started = Instant::now();
         let deadline = deadline.unwrap_or(self.deadline);
-        let asked = tokio::time::timeout(deadline, self.http.request(request)).instrument(span.clone());
+        let http = &self.http[workers::here() % self.http.len()];
+        let asked = tokio::time::timeout(deadline, http.request(request)).instrument(span.clone());
         let (outcome, result) = match asked.await {
             Ok(Ok(response)) => {
                 traces::describe(&span, word, None, response.status().as_u16());
