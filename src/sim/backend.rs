@@ -41,6 +41,11 @@ impl Backend {
         self.engine.thing(id)
     }
 
+    /// Every thing that anybody ever wrote to, as it stands.
+    pub fn all_things(&self) -> BTreeMap<String, Arc<Value>> {
+        self.things.iter().filter_map(|id| Some((id.clone(), self.thing(id)?))).collect()
+    }
+
     pub fn policy(&self, id: &str) -> Option<Arc<Value>> {
         self.engine.policy(id)
     }

@@ -1,28 +1,25 @@
 //! What must hold after every write, and how a run ended.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::OWNER;
+use super::applied::{Applied, Looked};
 use super::backend::Backend;
-use super::cluster::{Cluster, Kind};
+use super::cluster::{Cluster, Key, Kind};
 use super::wire::{Asked, Side};
-use super::{NAMESPACE, OWNER};
-use crate::api::DigitalTwin;
 use crate::twin::json::{Pointer, same};
-use crate::twin::ownership::declared;
 use crate::twin::policy::{LABEL, mark_of};
 
-/// Generations back that a stalled operator may still apply.
-const SUPERSEDED: i64 = 16;
+/// Where a thing carries the mark.
+pub const MARK: &str = "/_metadata/twinops";
 
 /// Watches every write and remembers what was wrong.
 #[derive(Default)]
 pub struct Watchman {
     pub problems: Vec<String>,
-    /// Generations by uid, as long as the thing has not held their enforced paths yet.
-    open: BTreeMap<(String, i64), Value>,
-    /// Generations whose enforced paths the thing has held, by uid (I5).
-    held: BTreeSet<(String, i64)>,
+    applied: Applied,
     /// The highest generation that each thing was marked with, by uid.
     marked: BTreeMap<String, i64>,
 }
@@ -48,9 +45,16 @@ impl Watchman {
     }
 
     /// The operator's request was carried out.
-    pub fn wrote(&mut self, asked: &Asked, victim: Option<Victim>, cluster: &Cluster, ditto: &mut Backend) {
+    pub fn wrote(
+        &mut self,
+        asked: &Asked,
+        victim: Option<Victim>,
+        looked: Option<&Looked>,
+        cluster: &Cluster,
+        ditto: &mut Backend,
+    ) {
         match asked.side {
-            Side::Cluster => self.status(asked, cluster),
+            Side::Cluster => self.status(asked, looked, cluster),
             Side::Ditto => {
                 if let Some(victim) = victim {
                     self.deleted(&victim, cluster, ditto);
@@ -58,9 +62,19 @@ impl Watchman {
                 let lost = ditto.lost_values();
                 self.problems.extend(lost.into_iter().map(|lost| format!("I4 after {asked}: {lost}")));
                 self.never_backwards(ditto);
+                if let Some(looked) = looked {
+                    self.applied.wrote(looked);
+                }
             }
         }
         self.look(cluster, ditto);
+    }
+
+    /// The operator's request was carried out, whether it writes or not.
+    pub fn looked(&self, asked: &Asked, looked: &mut Option<Looked>, ditto: &Backend) {
+        if let Some((Kind::Twin, id)) = place(asked).filter(|_| asked.side == Side::Ditto) {
+            self.applied.looked(id, asked.writes(), looked, ditto);
+        }
     }
 
     /// Who was deleted had to go (I3).
@@ -96,71 +110,32 @@ impl Watchman {
         }
     }
 
-    /// Ready at a generation means that this generation was applied (I5).
-    fn status(&mut self, asked: &Asked, cluster: &Cluster) {
+    /// Ready means that every enforced path was found or left as declared (I5).
+    fn status(&mut self, asked: &Asked, looked: Option<&Looked>, cluster: &Cluster) {
         let Some(name) = asked.path().strip_suffix("/status").and_then(|path| path.rsplit('/').next()) else {
             return;
         };
-        if !asked.path().contains(Kind::Twin.plural()) {
-            return;
-        }
-        let Some(object) = cluster.get(&(Kind::Twin, name.to_owned())) else { return };
-        let Some(ready) = condition(object, "Ready").filter(|ready| ready["status"] == "True") else {
-            return;
-        };
-        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-        let generation = ready["observedGeneration"].as_i64().unwrap_or_default();
-        if !self.held.contains(&(uid.to_owned(), generation)) {
-            self.problems
-                .push(format!("I5: {name} is Ready at generation {generation}, which was never applied"));
+        let is_twin = asked.path().contains(Kind::Twin.plural());
+        if let Some(object) = cluster.get(&(Kind::Twin, name.to_owned())).filter(|_| is_twin) {
+            self.problems.extend(self.applied.judge(name, object, looked));
         }
     }
 
     /// An older copy of the cluster came back: generations are counted anew.
     pub fn restored(&mut self) {
         self.marked.clear();
-        self.held.clear();
-        self.open.clear();
+        self.applied.restored();
     }
 
-    /// Somebody changed a thing by hand: what was about to be applied may never be there as a whole.
-    pub fn disturbed(&mut self) {
-        self.held.extend(std::mem::take(&mut self.open).into_keys());
+    /// Somebody did something; `before` is how all things stood.
+    pub fn touched(&mut self, before: &BTreeMap<String, Arc<Value>>, ditto: &Backend) {
+        self.applied.touched(before, ditto);
     }
 
     /// Which twins are as declared at this moment.
     pub fn look(&mut self, cluster: &Cluster, ditto: &Backend) {
-        for (key, object) in cluster.objects() {
-            if key.0 != Kind::Twin {
-                continue;
-            }
-            let (Some(uid), Some(generation)) =
-                (object["metadata"]["uid"].as_str(), object["metadata"]["generation"].as_i64())
-            else {
-                continue;
-            };
-            let generation = (uid.to_owned(), generation);
-            if !self.held.contains(&generation) {
-                // One that was edited long ago comes to no thing any more.
-                self.open.retain(|(held, old), _| *held != generation.0 || old + SUPERSEDED > generation.1);
-                self.open.insert(generation, object.clone());
-            }
-        }
-        for (generation, _) in self.open.extract_if(.., |_, object| is_as_declared(object, ditto)) {
-            self.held.insert(generation);
-        }
+        self.applied.look(cluster, ditto);
     }
-}
-
-fn is_as_declared(object: &Value, ditto: &Backend) -> bool {
-    let Ok(twin) = serde_json::from_value::<DigitalTwin>(object.clone()) else { return false };
-    let Ok(desired) = twin.desired(NAMESPACE) else { return false };
-    let Some(thing) = ditto.thing(desired.id.as_str()) else { return false };
-    // Report and Ignore leave what others changed after it was applied.
-    declared(&desired)
-        .enforced
-        .iter()
-        .all(|(path, wanted)| path.get(&thing).is_some_and(|value| same(value, wanted)))
 }
 
 fn place(asked: &Asked) -> Option<(Kind, String)> {
@@ -173,7 +148,7 @@ fn place(asked: &Asked) -> Option<(Kind, String)> {
 }
 
 pub fn thing_mark(ditto: &Backend, id: &str) -> Option<Value> {
-    Pointer::parse("/_metadata/twinops").get(&*ditto.thing(id)?).cloned()
+    Pointer::parse(MARK).get(&*ditto.thing(id)?).cloned()
 }
 
 pub fn policy_mark(ditto: &Backend, id: &str) -> Option<Value> {
@@ -248,7 +223,7 @@ fn thing(ditto: &Backend, id: &str) -> Option<Value> {
     Some(json!({
         "policyId": thing["policyId"], "definition": thing.get("definition"),
         "attributes": thing.get("attributes"), "features": features,
-        "mark": mark(Pointer::parse("/_metadata/twinops").get(&thing)),
+        "mark": mark(Pointer::parse(MARK).get(&thing)),
     }))
 }
 
@@ -267,6 +242,33 @@ fn policy(ditto: &Backend, id: &str) -> Option<Value> {
     Some(
         json!({"entries": entries, "imports": policy["imports"], "mark": mark(mark_of(&policy, &[]).as_ref())}),
     )
+}
+
+/// What is wrong with a twin that had time to come to rest: it is Ready as it is now, its thing holds what is declared
+/// and nothing that was declared before, and what devices wrote last is there.
+pub fn at_rest(key: &Key, cluster: &Cluster, ditto: &mut Backend) -> Vec<String> {
+    let Some(object) = cluster.get(key) else { return vec![format!("I1: {} is gone", key.1)] };
+    let mut problems: Vec<String> = ditto.lost_values().iter().map(|lost| format!("I4: {lost}")).collect();
+    let spec = &object["spec"];
+    let thing = spec["thingId"].as_str().and_then(|id| ditto.thing(id));
+    let thing = thing.as_deref().unwrap_or(&Value::Null);
+    let ready = condition(object, "Ready").map(|ready| (&ready["status"], &ready["observedGeneration"]));
+    if ready != Some((&json!("True"), &object["metadata"]["generation"])) {
+        problems.push(format!("I1: Ready is {ready:?} at generation {}", object["metadata"]["generation"]));
+    }
+    // Nobody else has attributes here. A container that lost its last member stays.
+    let mut attributes = thing["attributes"].clone();
+    prune(&mut attributes);
+    if !same(&attributes, &spec["attributes"]) {
+        problems.push(format!("I1: its attributes are {attributes} and not {}", spec["attributes"]));
+    }
+    for (name, feature) in spec["features"].as_object().into_iter().flatten() {
+        let part = Pointer::of(["features", name, "desiredProperties"]);
+        if part.get(thing) != feature.get("desiredProperties") {
+            problems.push(format!("I1: {part} is {:?}", part.get(thing)));
+        }
+    }
+    problems
 }
 
 /// Things and policies of ours that no resource stands behind any more (I3).

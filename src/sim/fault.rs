@@ -2,6 +2,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
 use super::wire::{Asked, Side};
 
 /// What happens to one request.
@@ -124,10 +126,16 @@ pub enum Mutant {
     NeverDeletes,
     /// Never writes status, and believes it did.
     NeverReports,
+    /// Never takes away what the spec no longer declares, and believes it did.
+    NeverRemoves,
+    /// Never writes to things, and reports that it did.
+    ReportsUnwritten,
+    /// Never writes one enforced path, and reports that it did.
+    ForgetsOne,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Unfenced,
         Self::Unguarded,
         Self::CreatesOver,
@@ -136,6 +144,9 @@ impl Mutant {
         Self::Unfinalized,
         Self::NeverDeletes,
         Self::NeverReports,
+        Self::NeverRemoves,
+        Self::ReportsUnwritten,
+        Self::ForgetsOne,
     ];
 
     /// What the mutant sends instead; `None` is nothing, and it takes that for a success.
@@ -156,10 +167,34 @@ impl Mutant {
             }
             Self::NeverDeletes if asked.method() == "DELETE" => return None,
             Self::NeverReports if is_patch && asked.path().ends_with("/status") => return None,
+            Self::ReportsUnwritten if is_thing && asked.writes() && asked.method() != "DELETE" => {
+                return None;
+            }
+            Self::NeverRemoves if is_thing && asked.method() == "PATCH" => {
+                return without(asked, &Value::is_null);
+            }
+            Self::ForgetsOne if is_thing && asked.method() == "PATCH" => {
+                return without(asked, &|value| value.as_str().is_some_and(|text| text.starts_with("hall-")));
+            }
             _ => {}
         }
         Some(asked)
     }
+}
+
+/// The same patch without some of its leaves; `None` when nothing is left of it.
+fn without(mut asked: Asked, leaf: &dyn Fn(&Value) -> bool) -> Option<Asked> {
+    fn drop(value: &mut Value, leaf: &dyn Fn(&Value) -> bool) {
+        let Value::Object(members) = value else { return };
+        members.retain(|_, member| !leaf(member));
+        members.values_mut().for_each(|member| drop(member, leaf));
+        members.retain(|_, member| *member != json!({}));
+    }
+    let mut body = asked.body();
+    drop(&mut body, leaf);
+    asked.drop_header("content-length");
+    *asked.request.body_mut() = body.to_string().into_bytes();
+    (body != json!({})).then_some(asked)
 }
 
 /// One run: a scenario, its faults, and the seed of the scheduler when it is not the plain one.
@@ -171,6 +206,8 @@ pub struct Plan {
     /// By the number of the watch event.
     pub twists: Vec<(usize, Twist)>,
     pub seed: Option<u64>,
+    /// Device writes of a storm.
+    pub writes: usize,
     /// Not part of the text: only the tests of the simulation itself break the operator.
     pub mutant: Option<Mutant>,
 }
@@ -189,13 +226,14 @@ impl Plan {
     }
 }
 
-/// `create:r3=Lost,e5=Twice,s=77`
+/// `create:r3=Lost,e5=Twice,s=77`, or `storm:s=34,w=2000`
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults = self.faults.iter().map(|(at, fault)| format!("r{at}={fault}"));
         let twists = self.twists.iter().map(|(at, twist)| format!("e{at}={twist:?}"));
         let seed = self.seed.iter().map(|seed| format!("s={seed}"));
-        let parts: Vec<String> = faults.chain(twists).chain(seed).collect();
+        let writes = (self.writes > 0).then(|| format!("w={}", self.writes));
+        let parts: Vec<String> = faults.chain(twists).chain(seed).chain(writes).collect();
         write!(f, "{}:{}", self.scenario, parts.join(","))
     }
 }
@@ -217,7 +255,8 @@ impl FromStr for Plan {
                     plan.twists.push((number(at)?, *twist));
                 }
                 ("s", _) => plan.seed = Some(what.parse().map_err(|error| format!("{what:?}: {error}"))?),
-                _ => return Err(format!("{part:?} names neither a request, an event nor a seed")),
+                ("w", _) => plan.writes = number(what)?,
+                _ => return Err(format!("{part:?} names no request, event, seed or number of writes")),
             }
         }
         Ok(plan)

@@ -6,11 +6,14 @@
 //! ([`cluster`]), what the Kubernetes library does between a watch and a pass ([`operator`]), the
 //! network ([`wire`]) and the clock ([`world`]). One scheduler moves everything, one request at a time, so
 //! that a run is the same each time it is played. `docs/simulation.md` tells more.
+mod applied;
 mod backend;
 mod check;
 mod cluster;
 mod fault;
 mod operator;
+mod plans;
+mod play;
 mod rows;
 mod scenario;
 mod step;
@@ -24,7 +27,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::fault::Plan;
-use self::scenario::{Scenario, Storm, THING};
+use self::scenario::{Scenario, Storm};
 use self::wire::Mailbox;
 use self::world::{Seen, World};
 use crate::ditto::{Connection, Credentials, DittoClient};
@@ -78,18 +81,27 @@ fn run(scenario: &Scenario, plan: &Plan) -> Run {
             }
         }
         let World { seen, events, prelude_events, trace, .. } = world;
-        Run { problems, end, seen, events: prelude_events..events, trace }
+        Run { problems, end, seen, events: prelude_events..events, trace: trace.into() }
     })
 }
 
-/// Device writes between the requests of passes over one twin. Returns what went wrong, and how many passes it took.
-fn storm(writes: usize, seed: u64) -> (Vec<String>, usize) {
+/// How a storm went.
+struct Stormed {
+    problems: Vec<String>,
+    /// Device writes that Ditto took; fewer than planned when something went wrong.
+    writes: usize,
+    passes: usize,
+    trace: Vec<String>,
+}
+
+/// Device writes between the requests of passes over one twin.
+fn storm(plan: &Plan) -> Stormed {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
-        let plan = Plan { seed: Some(seed), ..Plan::plain("storm") };
-        let mut world = World::new(plan, Storm::STEPS());
-        let passes = world.storm(writes, &Storm { thing: THING }).await;
-        (std::mem::take(&mut world.watchman.problems), passes)
+        let mut world = World::new(plan.clone(), Storm::steps());
+        let (writes, passes) = world.storm().await;
+        let problems = std::mem::take(&mut world.watchman.problems);
+        Stormed { problems, writes, passes, trace: world.trace.into() }
     })
 }
 

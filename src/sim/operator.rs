@@ -26,6 +26,7 @@ use super::super::pass::reconcile;
 use super::super::resync::{Revisions, round};
 use super::super::watch::{Observer, steering};
 use super::super::{CHECKS, ControllerOptions, LeaseOptions};
+use super::applied::Looked;
 use super::backend::OPERATOR;
 use super::cluster::{Change, Cluster, Key, Kind};
 use super::wire::{Arrived, Mailbox};
@@ -51,6 +52,14 @@ pub struct Pass {
     pub future: BoxFuture<'static, Ran>,
     /// The request it waits for; `None` while it waits for another pass.
     pub waiting: Option<Arrived>,
+    /// What it has seen of its thing.
+    pub looked: Option<Looked>,
+}
+
+impl Pass {
+    fn new(key: &Key, future: BoxFuture<'static, Ran>) -> Self {
+        Self { key: key.clone(), future, waiting: None, looked: None }
+    }
 }
 
 /// What an operator that leads no more still does.
@@ -200,7 +209,7 @@ impl Operator {
                 let ended = round(&context, &mut *revisions.lock().await).await;
                 Ok(Action::requeue(if ended.is_ok() { RESYNC } else { Duration::from_secs(1) }))
             };
-            self.passes.push(Pass { key: key.clone(), future: resync.boxed(), waiting: None });
+            self.passes.push(Pass::new(key, resync.boxed()));
             return;
         }
         let place: Place = (NAMESPACE.to_owned(), key.1.clone());
@@ -208,9 +217,7 @@ impl Operator {
             Kind::Policy => begin::<TwinPolicy>(&self.context, &place),
             Kind::Twin => begin::<DigitalTwin>(&self.context, &place),
         };
-        if let Some(future) = future {
-            self.passes.push(Pass { key: key.clone(), future, waiting: None });
-        }
+        self.passes.extend(future.map(|future| Pass::new(key, future)));
     }
 
     pub fn runs(&self, key: &Key) -> bool {

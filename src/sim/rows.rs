@@ -1,7 +1,9 @@
 //! Fault rows by name: each plays the runs that are about it.
 use super::fault::{Fault, Plan, Twist};
+use super::plans::singles;
+use super::play::play;
 use super::scenario::{Scenario, all};
-use super::tests::{plain, play, singles};
+use super::tests::plain;
 use super::wire::{Asked, Side};
 
 /// Plays the single faults of some scenarios that are `wanted`, and fails when there are none.

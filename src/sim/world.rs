@@ -1,5 +1,7 @@
 //! The scheduler: decides what happens next, and lets the plan's faults happen.
-use std::collections::VecDeque;
+mod storm;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use axum::http::Response;
 use futures::poll;
@@ -10,8 +12,7 @@ use super::check::Watchman;
 use super::cluster::{Cluster, Key, Kind, status};
 use super::fault::{Dice, Fault, Plan, Twist};
 use super::operator::{Flow, Life, Operator, Pass, pause};
-use super::scenario::Storm;
-use super::step::{Step, twin};
+use super::step::Step;
 use super::wire::{Arrived, Asked, Mailbox, Side};
 use crate::ditto::DittoClient;
 
@@ -29,6 +30,8 @@ const PASSES_MAX: usize = 600;
 const TURNS_MAX: usize = 16;
 /// Requests that are kept for choosing faults; a scenario has far fewer.
 const SEEN_MAX: usize = 4_096;
+/// Lines of a trace that are kept: the last ones, of a storm far more happens.
+const TRACE_MAX: usize = 4_096;
 /// Passes at the same time, when the dice decide.
 const TOGETHER_MAX: usize = 3;
 
@@ -51,7 +54,7 @@ pub struct World {
     performed: usize,
     pub events: usize,
     pub prelude_events: usize,
-    pub trace: Vec<String>,
+    pub trace: VecDeque<String>,
     pub operators: Vec<Operator>,
     steps: VecDeque<Step>,
     /// What devices and people could not do yet.
@@ -91,7 +94,7 @@ impl World {
             performed: 0,
             events: 0,
             prelude_events: 0,
-            trace: vec![],
+            trace: VecDeque::new(),
             operators: vec![first],
             steps: steps.into(),
             owed: vec![],
@@ -114,6 +117,10 @@ impl World {
             self.settle(window, false).await;
         }
         self.settle(LONG_MS, true).await;
+        self.ends_quiet();
+    }
+
+    fn ends_quiet(&mut self) {
         let noise = self.noise();
         self.watchman.problems.extend(noise);
         let owed = self.owed.iter().map(|step| format!("could never be done: {step:?}"));
@@ -140,49 +147,6 @@ impl World {
         self.now > self.changed + SETTLED_MS
     }
 
-    /// Lets devices write `writes` times between the requests of passes, edits and drift.
-    pub async fn storm(&mut self, writes: usize, scenario: &Storm) -> usize {
-        while self.step() {
-            self.settle(SHORT_MS, false).await;
-        }
-        let mut dice = self.dice.take().unwrap_or_else(|| Dice::new(0));
-        let mut written = 0;
-        while written < writes {
-            match dice.roll(8) {
-                0 if dice.chance(6) => self.perform(&Storm::edit(&mut dice)),
-                1 if dice.chance(40) => {
-                    self.perform(&Storm::drift(&mut dice));
-                    self.watchman.disturbed();
-                }
-                // A resync now and then: the clock goes to whatever is due next.
-                2 if dice.chance(20) => {
-                    let due = self.leader().queue.values().min().copied();
-                    self.now = self.now.max(due.unwrap_or(self.now));
-                }
-                3..=5 => {
-                    if let Some(choice) = self.choose() {
-                        self.carry_out(choice).await;
-                    }
-                }
-                _ => {
-                    let status =
-                        self.cluster.get(&twin("t")).map(|object| &object["status"]["lastApplied"]["seeded"]);
-                    let seeded = |path: &str| {
-                        let paths = status.and_then(serde_json::Value::as_array);
-                        paths.is_some_and(|paths| paths.iter().any(|seeded| seeded == path))
-                    };
-                    let (path, value) = Storm::report(&mut dice, written, seeded);
-                    written += usize::from(self.ditto.device(scenario.thing, path, value));
-                }
-            }
-        }
-        let passes = std::mem::take(&mut self.passes);
-        self.settle(LONG_MS, true).await;
-        let lost = self.ditto.lost_values();
-        self.watchman.problems.extend(lost);
-        passes
-    }
-
     fn leader(&mut self) -> &mut Operator {
         self.operators.last_mut().expect("somebody leads")
     }
@@ -196,9 +160,11 @@ impl World {
     fn perform(&mut self, step: &Step) {
         self.performed += 1;
         self.note(|| format!("step {step:?}"));
+        let before = self.ditto.all_things();
         if !step.perform(&mut self.cluster, &mut self.ditto) {
             self.owed.push(step.clone());
         }
+        self.watchman.touched(&before, &self.ditto);
         if matches!(step, Step::Restore(..)) {
             self.watchman.restored();
         }
@@ -353,22 +319,22 @@ impl World {
         let fault = self.plan.fault(number).filter(|_| leads);
         self.note(|| format!("r{number} {asked} {}", fault.map(|f| f.to_string()).unwrap_or_default()));
         match fault {
-            None => self.reply(arrived, false),
+            None => self.reply((o, p), arrived, false),
             Some(Fault::Unsent) => arrived.answer(None),
             Some(Fault::Lost) => {
-                self.carry(&asked, false);
+                self.carry((o, p), &asked, false);
                 arrived.answer(None);
             }
             Some(Fault::Refused(code)) => arrived.answer(Some(match asked.side {
                 Side::Ditto => refusal(code),
                 Side::Cluster => status(code, if code == 409 { "Conflict" } else { "InternalError" }),
             })),
-            Some(Fault::Stale) => self.reply(arrived, true),
+            Some(Fault::Stale) => self.reply((o, p), arrived, true),
             Some(Fault::EmptyIndex) => arrived
                 .answer(Some(Response::builder().body(br#"{"items":[]}"#.to_vec()).expect("an answer"))),
             Some(Fault::CrashBefore) => return self.crash(o, false),
             Some(fault @ (Fault::CrashAfter | Fault::CrashStale)) => {
-                self.carry(&asked, false);
+                self.carry((o, p), &asked, false);
                 return self.crash(o, fault == Fault::CrashStale);
             }
             Some(fault @ (Fault::Deposed | Fault::DeposedLong)) => {
@@ -381,39 +347,43 @@ impl World {
                 if steps_left {
                     self.step();
                 }
-                self.reply(arrived, false);
+                self.reply((o, p), arrived, false);
             }
             Some(Fault::DeviceFirst) => {
                 self.device();
-                self.reply(arrived, false);
+                self.reply((o, p), arrived, false);
             }
         }
         self.drive(o, p).await;
     }
 
-    fn reply(&mut self, arrived: Arrived, stale: bool) {
+    fn reply(&mut self, of: (usize, usize), arrived: Arrived, stale: bool) {
         let asked = arrived.asked.clone();
-        arrived.answer(Some(self.carry(&asked, stale)));
+        arrived.answer(Some(self.carry(of, &asked, stale)));
     }
 
-    /// Carries a request out, and has it watched.
-    fn carry(&mut self, asked: &Asked, stale: bool) -> Response<Vec<u8>> {
-        let tampered = self.plan.mutant.map_or_else(|| Some(asked.clone()), |mutant| mutant.tamper(asked));
-        let Some(asked) = &tampered else {
-            return match asked.side {
-                Side::Cluster => self.cluster.as_it_is(asked),
-                Side::Ditto => Response::builder().status(204).body(vec![]).expect("an answer"),
-            };
-        };
+    /// Carries a request of a pass out, and has it watched.
+    fn carry(&mut self, (o, p): (usize, usize), asked: &Asked, stale: bool) -> Response<Vec<u8>> {
+        let sent = self.plan.mutant.map_or_else(|| Some(asked.clone()), |mutant| mutant.tamper(asked));
         let before = (self.ditto.writes, self.cluster.log.len());
-        let victim = Watchman::victim(asked, &self.ditto);
-        let response = match asked.side {
-            Side::Cluster => self.cluster.answer(asked, stale),
-            Side::Ditto => self.ditto.answer(asked, stale),
+        let victim = sent.as_ref().and_then(|sent| Watchman::victim(sent, &self.ditto));
+        let writes = asked.side == Side::Ditto && asked.writes();
+        let things = if writes { self.ditto.all_things() } else { BTreeMap::new() };
+        let response = match (&sent, asked.side) {
+            (None, Side::Cluster) => self.cluster.as_it_is(asked),
+            (None, Side::Ditto) => taken_for_written(),
+            (Some(sent), Side::Cluster) => self.cluster.answer(sent, stale),
+            (Some(sent), Side::Ditto) => self.ditto.answer(sent, stale),
         };
+        let looked = &mut self.operators[o].passes[p].looked;
+        self.watchman.looked(asked, looked, &self.ditto);
         if (self.ditto.writes, self.cluster.log.len()) != before {
+            self.watchman.wrote(asked, victim, looked.as_ref(), &self.cluster, &mut self.ditto);
+            if writes {
+                // For other passes this one is somebody else.
+                self.watchman.touched(&things, &self.ditto);
+            }
             self.change();
-            self.watchman.wrote(asked, victim, &self.cluster, &mut self.ditto);
         }
         self.note(|| format!("   {}", response.status()));
         response
@@ -455,11 +425,12 @@ impl World {
 
     fn pay_debts(&mut self) -> bool {
         let (cluster, ditto) = (&mut self.cluster, &mut self.ditto);
-        let before = self.owed.len();
+        let (before, things) = (self.owed.len(), ditto.all_things());
         self.owed.retain(|step| !step.perform(cluster, ditto));
         if self.owed.len() == before {
             return false;
         }
+        self.watchman.touched(&things, &self.ditto);
         self.change();
         self.watchman.look(&self.cluster, &self.ditto);
         true
@@ -494,7 +465,15 @@ impl World {
     fn note(&mut self, line: impl FnOnce() -> String) {
         if super::tells() {
             let line = format!("{:>7} {}", self.now, line());
-            self.trace.push(line);
+            self.trace.push_back(line);
+            if self.trace.len() > TRACE_MAX {
+                self.trace.pop_front();
+            }
         }
     }
+}
+
+/// What an operator that is broken on purpose takes for the answer to a write that it never sent.
+fn taken_for_written() -> Response<Vec<u8>> {
+    Response::builder().status(204).header("etag", "\"rev:1\"").body(vec![]).expect("an answer")
 }

@@ -49,13 +49,19 @@ pub const NO_LONG_STALLS: [&str; 21] = [
 /// Whether many go at once depends on what the watch shows at once.
 pub const NO_TWISTS: [&str; 2] = ["too_many_at_once", "too_many_at_once_and_meant"];
 
+/// The twin of a [`Storm`].
+pub const STORM: &str = "t";
+
 /// A twin whose spec is edited, whose thing drifts, and whose device never rests.
-pub struct Storm {
-    pub thing: &'static str,
-}
+pub struct Storm;
 
 impl Storm {
-    pub const STEPS: fn() -> Vec<Step> = || vec![others(), p(), t(here())];
+    /// What plans call it.
+    pub const NAME: &str = "storm";
+
+    pub fn steps() -> Vec<Step> {
+        vec![others(), p(), t(here())]
+    }
 
     /// Another place, a path more or less, a seed more or less.
     pub fn edit(dice: &mut Dice) -> Step {
