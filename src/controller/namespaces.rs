@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use super::client::in_time;
 use super::context::Shared;
 use super::health::Patience;
+use super::watch::anew_when_gone;
 use crate::api::annotation::DITTO_NAMESPACES;
 use crate::twin::tenancy::Grants;
 
@@ -75,7 +76,8 @@ pub async fn watch(shared: Arc<Shared>, only: Option<String>) {
         None => watcher::Config::default(),
     };
     let api: Api<Meta> = Api::all(shared.client.clone());
-    let mut events = watcher(api, config).backoff(Patience::default()).boxed();
+    let watching = anew_when_gone(move || watcher(api.clone(), config.clone()));
+    let mut events = watching.backoff(Patience::default()).boxed();
     let mut is_first = true;
     while let Some(event) = events.next().await {
         match event {

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::Api;
 use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
@@ -35,7 +35,7 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
     };
     let (waking, noting) = (Arc::clone(&shared), Arc::clone(&shared));
     let mut observer = Observer::<K>::new(Arc::clone(&shared), watch_name::<K>(scope.as_deref()));
-    let objects = watcher(api, watcher::Config::default())
+    let objects = anew_when_gone(move || watcher(api.clone(), watcher::Config::default()))
         .backoff(Patience::default())
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
@@ -68,6 +68,31 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
             ready(())
         })
         .await;
+}
+
+/// A watch that begins anew, with a list, also where the answer to its start is 410. The library would ask for the
+/// same version for ever; of an API server itself it hears of that in the stream, but others may stand between.
+pub(super) fn anew_when_gone<T, S>(start: impl Fn() -> S + Send + 'static) -> BoxStream<'static, Watched<T>>
+where
+    T: Send + 'static,
+    S: Stream<Item = Watched<T>> + Send + 'static,
+{
+    let until_gone = |events: S| {
+        stream::unfold(Some(events.boxed()), |events| async {
+            let mut events = events?;
+            let event = events.next().await?;
+            let rest = (!is_gone(&event)).then_some(events);
+            Some((event, rest))
+        })
+    };
+    stream::repeat_with(start).flat_map(until_gone).boxed()
+}
+
+/// What a watch says.
+pub(super) type Watched<T> = Result<Event<T>, watcher::Error>;
+
+fn is_gone<T>(event: &Watched<T>) -> bool {
+    matches!(event, Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410)
 }
 
 pub fn watch_name<K: Managed>(scope: Option<&str>) -> String {
@@ -118,7 +143,7 @@ impl<K: Managed> Observer<K> {
         Self { shared, watch, present, listed, is_first: true, kind: PhantomData }
     }
 
-    pub(super) fn observe(&mut self, event: &Result<Event<DeserializeGuard<K>>, watcher::Error>) {
+    pub(super) fn observe(&mut self, event: &Watched<DeserializeGuard<K>>) {
         match event {
             Err(error) => return self.shared.health.watch_failed(&self.watch, error),
             // Comes before the list is asked for, so it proves nothing.

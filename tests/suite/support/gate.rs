@@ -36,6 +36,9 @@ struct Inner {
     passed: Mutex<Vec<String>>,
     held: watch::Sender<Option<Matcher>>,
     refused: Mutex<Option<(Matcher, Reply)>>,
+    cut: watch::Sender<Option<Matcher>>,
+    /// Watches that still have to ask for a version that is forgotten, by a part of their paths.
+    aged: Mutex<BTreeSet<&'static str>>,
 }
 
 /// Status, headers and body.
@@ -60,6 +63,8 @@ impl Gate {
             passed: Mutex::default(),
             held: watch::Sender::new(None),
             refused: Mutex::default(),
+            cut: watch::Sender::new(None),
+            aged: Mutex::default(),
         });
         let serving = Arc::clone(&inner);
         let url = runtime.block_on(async {
@@ -90,6 +95,16 @@ impl Gate {
         *self.inner.refused.lock() = None;
     }
 
+    /// Ends the answers to these requests where they are.
+    pub fn cut(&self, matches: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        self.inner.cut.send_replace(Some(Arc::new(matches)));
+    }
+
+    /// The next watch with this in its path asks for the first version there ever was, which no API server remembers.
+    pub fn age(&self, part: &'static str) {
+        self.inner.aged.lock().insert(part);
+    }
+
     /// All requests so far, `GET /path?query` each.
     pub fn passed(&self) -> Vec<String> {
         self.inner.passed.lock().clone()
@@ -97,6 +112,18 @@ impl Gate {
 
     pub fn forget(&self) {
         self.inner.passed.lock().clear();
+    }
+}
+
+impl Inner {
+    fn of_its_age(&self, target: String) -> String {
+        const VERSION: &str = "resourceVersion=";
+        let mut aged = self.aged.lock();
+        let part = aged.iter().find(|part| target.contains("watch=true") && target.contains(**part)).copied();
+        let (Some(part), Some((before, rest))) = (part, target.split_once(VERSION)) else { return target };
+        aged.remove(part);
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        format!("{before}{VERSION}1{after}")
     }
 }
 
@@ -121,6 +148,9 @@ async fn pass(inner: Arc<Inner>, request: Request) -> Response<Body> {
         }
         return response.body(Body::from(body)).expect("an answer");
     }
+    let target = inner.of_its_age(target);
+    let mut cuts = inner.cut.subscribe();
+    cuts.borrow_and_update();
     let (parts, body) = request.into_parts();
     let body: Bytes = to_bytes(body, BODY_BYTES_MAX).await.expect("a request of ours");
     let of_the_connection: BTreeSet<&str> =
@@ -144,7 +174,17 @@ async fn pass(inner: Arc<Inner>, request: Request) -> Response<Body> {
     {
         response = response.header(name, value);
     }
-    let chunks = answer.bytes_stream().then(move |chunk| {
+    let cut_line = line.clone();
+    let cut = async move {
+        let is_meant = |cut: &Option<Matcher>| cut.as_ref().is_some_and(|matches| matches(&cut_line));
+        while cuts.changed().await.is_ok() {
+            if is_meant(&cuts.borrow_and_update()) {
+                return;
+            }
+        }
+        future::pending::<()>().await;
+    };
+    let chunks = answer.bytes_stream().take_until(Box::pin(cut)).then(move |chunk| {
         let (inner, line) = (Arc::clone(&inner), line.clone());
         async move {
             until_open(&inner, &line).await;
