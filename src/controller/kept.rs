@@ -3,7 +3,7 @@
 //! The stream of changes leaves out what is written below a feature's properties, and merges of all features,
 //! for that is telemetry. Paths that a twin enforces there are the exception. They are few and mostly the same
 //! for all twins of a kind, so streams of their own are told their paths and values, and Ditto sorts the rest out.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,34 +35,67 @@ const OPENED_APART: Duration = Duration::from_secs(10);
 const FAILURES_MAX: u32 = 4;
 const LASTING: Duration = Duration::from_secs(30);
 
+/// Enforced paths with their values. Twins of a kind mostly share one list.
+type Enforced = Arc<[(Pointer, Value)]>;
+
 /// What twins enforce below properties.
 #[derive(Debug, Default)]
 pub struct Properties {
-    by_twin: Mutex<HashMap<Place, Vec<(Pointer, Value)>>>,
+    inner: Mutex<Lists>,
     changed: Notify,
+}
+
+/// Each list once, however many twins have it.
+#[derive(Debug, Default)]
+struct Lists {
+    by_twin: HashMap<Place, Enforced>,
+    all: HashSet<Enforced>,
+}
+
+impl Lists {
+    fn shared(&mut self, enforced: Vec<(Pointer, Value)>) -> Enforced {
+        if let Some(known) = self.all.get(enforced.as_slice()) {
+            return Arc::clone(known);
+        }
+        let new = Enforced::from(enforced);
+        self.all.insert(Arc::clone(&new));
+        new
+    }
+
+    /// A twin let go of its list.
+    fn released(&mut self, list: &Enforced) {
+        const HERE_AND_IN_ALL: usize = 2;
+        if Arc::strong_count(list) == HERE_AND_IN_ALL {
+            self.all.remove(list);
+        }
+    }
 }
 
 impl Properties {
     /// A watch showed the twin, or it went with an empty list.
     pub fn set(&self, place: &Place, enforced: Vec<(Pointer, Value)>) {
-        let mut by_twin = self.by_twin.lock();
-        if by_twin.get(place).map_or(&[][..], Vec::as_slice) == enforced {
+        let mut inner = self.inner.lock();
+        if inner.by_twin.get(place).map_or(&[][..], AsRef::as_ref) == enforced {
             return;
         }
-        if enforced.is_empty() {
-            by_twin.remove(place);
+        let old = if enforced.is_empty() {
+            inner.by_twin.remove(place)
         } else {
-            by_twin.insert(place.clone(), enforced);
+            let list = inner.shared(enforced);
+            inner.by_twin.insert(place.clone(), list)
+        };
+        if let Some(old) = old {
+            inner.released(&old);
         }
-        drop(by_twin);
+        drop(inner);
         self.changed.notify_one();
     }
 
     /// Each path once. Where twins differ about the value, no value tells whether a write is of interest.
     fn all(&self) -> Vec<Kept> {
-        let by_twin = self.by_twin.lock();
+        let inner = self.inner.lock();
         let mut paths: BTreeMap<&Pointer, Option<&Value>> = BTreeMap::new();
-        for (path, value) in by_twin.values().flatten() {
+        for (path, value) in inner.all.iter().flat_map(|list| list.iter()) {
             let agreed = paths.entry(path).or_insert(Some(value));
             *agreed = agreed.filter(|agreed| same(agreed, value));
         }
@@ -346,5 +379,23 @@ mod tests {
         properties.set(&place("a"), vec![]);
         properties.set(&place("b"), vec![]);
         assert_eq!(values(), []);
+    }
+
+    #[test]
+    fn twins_of_a_kind_share_one_list_for_as_long_as_one_has_it() {
+        let properties = Properties::default();
+        let unit = |value: &str| vec![(Pointer::parse("/features/f/properties/unit"), json!(value))];
+        let lists = || properties.inner.lock().all.len();
+        for name in ["a", "b", "c"] {
+            properties.set(&place(name), unit("celsius"));
+        }
+        assert_eq!(lists(), 1);
+        properties.set(&place("c"), unit("kelvin"));
+        assert_eq!(lists(), 2);
+        properties.set(&place("c"), vec![]);
+        properties.set(&place("a"), vec![]);
+        assert_eq!(lists(), 1, "one still has it");
+        properties.set(&place("b"), vec![]);
+        assert_eq!(lists(), 0);
     }
 }

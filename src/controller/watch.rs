@@ -1,5 +1,5 @@
 //! One watch over one kind, and the controller it drives.
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -37,7 +37,7 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
     let mut observer = Observer::<K>::new(Arc::clone(&shared), watch_name::<K>(scope.as_deref()));
     let objects = anew_when_gone(move || watcher(api.clone(), watcher::Config::default()))
         .backoff(Patience::default())
-        .modify(|object| object.meta_mut().managed_fields = None)
+        .modify(|object| prune(object.meta_mut()))
         .reflect(writer)
         .inspect(move |event| observer.observe(event))
         .applied_objects()
@@ -68,6 +68,15 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
             ready(())
         })
         .await;
+}
+
+/// Takes out what no pass reads: it would be kept for as long as the resource lives. In an annotation of others is
+/// mostly the whole spec once more, as `kubectl apply` left it there.
+fn prune(meta: &mut ObjectMeta) {
+    (meta.managed_fields, meta.labels) = (None, None);
+    let ours =
+        meta.annotations.take().map(|all| all.into_iter().filter(|(name, _)| name.starts_with(PREFIX)));
+    meta.annotations = ours.map(Iterator::collect).filter(|ours: &BTreeMap<_, _>| !ours.is_empty());
 }
 
 /// A watch that begins anew, with a list, also where the answer to its start is 410. The library would ask for the
@@ -207,6 +216,23 @@ mod tests {
             twin["status"] = status;
         }
         serde_json::from_value(twin).unwrap()
+    }
+
+    #[test]
+    fn only_what_passes_read_is_kept() {
+        let mut meta: ObjectMeta = serde_json::from_value(json!({
+            "name": "t", "uid": "u", "finalizers": ["a.io/x"], "labels": {"a": "b"}, "managedFields": [{}],
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "twinops.dev/sync": "1"},
+        }))
+        .unwrap();
+        prune(&mut meta);
+        let kept = json!({
+            "name": "t", "uid": "u", "finalizers": ["a.io/x"], "annotations": {"twinops.dev/sync": "1"},
+        });
+        assert_eq!(serde_json::to_value(&meta).unwrap(), kept);
+        meta.annotations.as_mut().unwrap().clear();
+        prune(&mut meta);
+        assert_eq!(meta.annotations, None);
     }
 
     #[test]
