@@ -12,6 +12,7 @@ mod kept;
 mod kills;
 mod leader;
 mod life;
+mod metrics;
 mod outage;
 mod policies;
 mod quiet;
@@ -23,6 +24,7 @@ mod rows;
 mod solo;
 mod token;
 mod views;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
