@@ -27,26 +27,44 @@ pub struct Heard {
 /// Listens until the stop, as long as we lead.
 pub async fn keep<D: Ditto>(context: Arc<Context<D>>) {
     let shared = &context.shared;
-    let mut failures = 0;
     shared.telemetry.listens(false);
+    let ended = |ended: Option<(Refused, u32)>| {
+        shared.telemetry.listens(false);
+        match ended {
+            Some((reason, 1)) => tracing::info!(%reason, "the stream of changes ended; it is opened again"),
+            Some((reason, _)) => {
+                tracing::warn!(%reason, "no stream of changes; until it is there a resync finds what changed");
+            }
+            None => {}
+        }
+    };
+    anew_while_leading(shared, || listen(&context), ended).await;
+}
+
+/// Listens again and again until the stop, as long as we lead. `ended` is told each time why it ended, and how often
+/// in a row it did; nothing when we lead no more.
+pub(super) async fn anew_while_leading<F: Future<Output = Refused>>(
+    shared: &Shared,
+    listen: impl Fn() -> F,
+    ended: impl Fn(Option<(Refused, u32)>),
+) {
+    let mut failures = 0;
     loop {
         tokio::select! {
             () = async { shared.filling.done().await; shared.lead.begins().await } => {}
             () = shared.stop.cancelled() => return,
         }
         let started = Instant::now();
-        let ended = tokio::select! {
-            ended = shared.lead.during(listen(&context)) => ended,
+        let refused = tokio::select! {
+            refused = shared.lead.during(listen()) => refused,
             () = shared.stop.cancelled() => return,
         };
-        shared.telemetry.listens(false);
-        let Some(refused) = ended else { continue };
+        let Some(refused) = refused else {
+            ended(None);
+            continue;
+        };
         failures = if started.elapsed() >= LASTING { 1 } else { failures + 1 };
-        if failures == 1 {
-            tracing::info!(reason = %refused, "the stream of changes ended; it is opened again");
-        } else {
-            tracing::warn!(reason = %refused, "no stream of changes; until it is there a resync finds what changed");
-        }
+        ended(Some((refused, failures)));
         let pause = wait(Again::Backoff, failures.min(FAILURES_MAX), LASTING, rand::random());
         tokio::select! {
             () = tokio::time::sleep(pause.unwrap_or(LASTING)) => {}

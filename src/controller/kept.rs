@@ -5,7 +5,7 @@
 //! for all twins of a kind, so streams of their own are told their paths and values, and Ditto sorts the rest out.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{BoxStream, SelectAll, select_all};
@@ -14,8 +14,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::apart::Apart;
-use super::backoff::wait;
-use super::changes::heard;
+use super::changes::{anew_while_leading, heard};
 use super::context::{Context, Ditto, Shared};
 use crate::api::DigitalTwin;
 use crate::ports::{Change, Kept, Refused};
@@ -23,7 +22,6 @@ use crate::reconcile::Place;
 use crate::twin::desired::Drift;
 use crate::twin::json::{Pointer, same};
 use crate::twin::ownership::declared;
-use crate::twin::reason::Again;
 
 /// Streams at the same time. Each holds some dozens of paths; what does not fit is found by resync.
 const STREAMS_MAX: usize = 4;
@@ -31,9 +29,6 @@ const STREAMS_MAX: usize = 4;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The streams stay open for so long: each opening costs a resync.
 const OPENED_APART: Duration = Duration::from_secs(10);
-/// Failures in a row that still lengthen the wait, as for the stream of all changes.
-const FAILURES_MAX: u32 = 4;
-const LASTING: Duration = Duration::from_secs(30);
 
 /// Enforced paths with their values. Twins of a kind mostly share one list.
 type Enforced = Arc<[(Pointer, Value)]>;
@@ -134,27 +129,13 @@ fn can_be_heard(path: &Pointer, value: &Value) -> bool {
 /// Listens until the stop, as long as we lead.
 pub async fn keep<D: Ditto>(context: Arc<Context<D>>) {
     let shared = &context.shared;
-    let mut failures = 0;
-    loop {
-        tokio::select! {
-            () = async { shared.filling.done().await; shared.lead.begins().await } => {}
-            () = shared.stop.cancelled() => return,
-        }
-        let started = Instant::now();
-        let ended = tokio::select! {
-            ended = shared.lead.during(listen(&context)) => ended,
-            () = shared.stop.cancelled() => return,
-        };
+    let ended = |ended: Option<(Refused, u32)>| {
         shared.telemetry.kept_properties(0, shared.properties.all().len());
-        let Some(refused) = ended else { continue };
-        failures = if started.elapsed() >= LASTING { 1 } else { failures + 1 };
-        tracing::info!(reason = %refused, "a stream of changes to enforced properties ended; it is opened again");
-        let pause = wait(Again::Backoff, failures.min(FAILURES_MAX), LASTING, rand::random());
-        tokio::select! {
-            () = tokio::time::sleep(pause.unwrap_or(LASTING)) => {}
-            () = shared.stop.cancelled() => return,
+        if let Some((reason, _)) = ended {
+            tracing::info!(%reason, "a stream of changes to enforced properties ended; it is opened again");
         }
-    }
+    };
+    anew_while_leading(shared, || listen(&context), ended).await;
 }
 
 type Streams = SelectAll<BoxStream<'static, Result<Change, Refused>>>;
