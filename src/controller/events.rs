@@ -56,9 +56,9 @@ impl Events {
 }
 
 impl Publisher {
-    /// Publishes until `stop`, then what waits already.
-    pub async fn run(mut self, client: Client, telemetry: Telemetry, stop: CancellationToken) {
-        let recorder = Recorder::new(client, Reporter::from(MANAGER));
+    /// Publishes until `stop`, then what waits already. Without a client nothing is published.
+    pub async fn run(mut self, client: Option<Client>, telemetry: Telemetry, stop: CancellationToken) {
+        let recorder = client.map(|client| Recorder::new(client, Reporter::from(MANAGER)));
         let mut allowance = Allowance::new(Instant::now());
         loop {
             let next = tokio::select! {
@@ -66,6 +66,7 @@ impl Publisher {
                 () = stop.cancelled() => self.0.try_recv().ok(),
             };
             let Some(Announcement { about, reason, note, is_warning }) = next else { return };
+            let Some(recorder) = &recorder else { continue };
             if !is_warning && !allowance.take(Instant::now()) {
                 telemetry.dropped("kubernetes_events");
                 continue;

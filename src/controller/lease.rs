@@ -180,6 +180,15 @@ pub async fn run(shared: &Shared, done: CancellationToken) {
     candidate.release().await;
 }
 
+/// Passes until `done` without an election: a dry run writes nothing, so it is in nobody's way.
+pub async fn stand_beside(shared: &Shared, done: CancellationToken) {
+    const LONGER_THAN_ANY_PROCESS: Duration = Duration::from_hours(24 * 365 * 10);
+    shared.telemetry.leads(false);
+    shared.lead.set(Instant::now().checked_add(LONGER_THAN_ANY_PROCESS));
+    done.cancelled().await;
+    shared.lead.set(None);
+}
+
 struct Candidate<'a> {
     shared: &'a Shared,
     api: Api<Lease>,

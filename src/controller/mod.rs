@@ -70,6 +70,8 @@ pub struct ControllerOptions {
     /// When deletions are held until they are confirmed.
     pub breaker: Breaker,
     pub lease: LeaseOptions,
+    /// Only say what would be done: nothing is written, neither to Ditto nor to Kubernetes.
+    pub dry_run: bool,
 }
 
 impl ControllerOptions {
@@ -86,6 +88,7 @@ impl ControllerOptions {
                 identity,
                 duration: operator.lease_duration,
             },
+            dry_run: operator.dry_run,
         }
     }
 }

@@ -20,7 +20,7 @@ use super::finalizer::has_ours;
 use super::latest::Before;
 use super::status::{self, Basis, Saved};
 use crate::api::annotation::{self, is_set};
-use crate::reconcile::Place;
+use crate::reconcile::{Place, Report, Would};
 use crate::twin::facts::Going;
 use crate::twin::reason::{Outcome, Reason};
 use crate::twin::status::READY;
@@ -198,6 +198,29 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         }
     }
     desk.tries.next(place, outcome, shared.options.resync)
+}
+
+/// The end of a pass of a dry run: what it would do is told, and nothing is done or reported.
+pub fn told<K: Managed>(shared: &Shared, place: &Place, started: Instant, report: &Report) -> Action {
+    const PATHS_MAX: usize = 20;
+    let (outcome, resource) = (&report.outcome, show(place));
+    let id = outcome.id.as_deref().unwrap_or_default();
+    if let Some(Would { verb, paths, adopts }) = &report.would {
+        let paths: Vec<_> = paths.iter().take(PATHS_MAX).map(ToString::to_string).collect();
+        let paths = paths.join(", ");
+        tracing::info!(kind = K::KIND, %resource, id, would = verb, paths, adopts, "dry run: not done");
+        shared.telemetry.pass(K::KIND, "would", verb, started.elapsed());
+    } else {
+        let reason = outcome.reason().word();
+        let message = outcome.held().map(|held| held.message.as_str()).unwrap_or_default();
+        tracing::info!(kind = K::KIND, %resource, id, reason, message, "dry run: nothing to do");
+        count::<K>(shared, outcome, started);
+    }
+    if outcome.finished {
+        K::desk(shared).forget(place);
+        return Action::await_change();
+    }
+    K::desk(shared).tries.next(place, outcome, shared.options.resync)
 }
 
 fn count<K: Managed>(shared: &Shared, outcome: &Outcome, started: Instant) {

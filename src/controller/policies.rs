@@ -13,7 +13,7 @@ use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{is_paused, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{TwinPolicy, TwinPolicyStatus, standing};
-use crate::reconcile::{self, Catalog, Place, PolicyCard, Standing};
+use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Standing};
 use crate::twin::claim::Claim;
 use crate::twin::facts::{Going, KnownPolicy, PolicyFacts};
 use crate::twin::id::PolicyId;
@@ -75,6 +75,10 @@ impl Managed for TwinPolicy {
         let before = shared.policies.latest.before(&place, self.meta(), self.reported());
         let going = pass::going(shared, self).await;
         let facts = facts(shared, self, going, before.status.known());
+        if shared.options.dry_run {
+            let (report, _) = reconcile::policy(&context.ditto, &NoFinalizer, facts, true).await;
+            return pass::told::<Self>(shared, &place, started, &report);
+        }
         let twins = facts.used_by;
         let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
         let (report, extras) = reconcile::policy(&context.ditto, &finalizer, facts, false).await;

@@ -48,7 +48,8 @@ pub async fn run<D: Ditto>(
         who = who => who,
         () = stop.cancelled() => return Ok(()),
     };
-    tracing::info!(owner, ?subjects, "TwinOps keeps twins and policies of this cluster");
+    let dry_run = options.dry_run;
+    tracing::info!(owner, ?subjects, dry_run, "TwinOps keeps twins and policies of this cluster");
     let (events, publisher) = Events::new(telemetry.clone());
     let scopes: Vec<Scope> = match options.watch_namespaces.as_slice() {
         [] => vec![None],
@@ -91,8 +92,8 @@ async fn work<D: Ditto>(
 ) -> Result<(), ControllerError> {
     let shared = Arc::clone(&context.shared);
     let silence = CancellationToken::new();
-    let publishing =
-        tokio::spawn(publisher.run(shared.client.clone(), shared.telemetry.clone(), silence.clone()));
+    let publish_with = (!shared.options.dry_run).then(|| shared.client.clone());
+    let publishing = tokio::spawn(publisher.run(publish_with, shared.telemetry.clone(), silence.clone()));
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     for (twins, policies) in shelves {
         let scope = twins.scope.clone();
@@ -119,7 +120,13 @@ async fn work<D: Ditto>(
     tasks.spawn(named("the ear for enforced properties", kept::keep(keeping)));
     let released = CancellationToken::new();
     let (electing, leaving) = (Arc::clone(&shared), released.clone());
-    let mut election = tokio::spawn(async move { lease::run(&electing, leaving).await });
+    let mut election = tokio::spawn(async move {
+        if electing.options.dry_run {
+            lease::stand_beside(&electing, leaving).await;
+        } else {
+            lease::run(&electing, leaving).await;
+        }
+    });
     let (ditto, asking) = (context.ditto.clone(), Arc::clone(&shared));
     tasks.spawn(named("the question who we are", async move { subjects::keep(ditto, &asking).await }));
 

@@ -14,7 +14,7 @@ use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{CONFIRM_DELETION, is_paused, is_set, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{DigitalTwin, DigitalTwinStatus};
-use crate::reconcile::{self, Catalog, Place, TwinCard};
+use crate::reconcile::{self, Catalog, NoFinalizer, Place, TwinCard};
 use crate::twin::claim::Claim;
 use crate::twin::desired::PolicyName;
 use crate::twin::facts::{Going, Known, PolicyFact, TwinFacts};
@@ -80,6 +80,12 @@ impl Managed for DigitalTwin {
         let going = pass::going(shared, self).await.map(|going| breaker(shared, self, going));
         let mut facts = facts(shared, self, going, before.status.known());
         facts.originator = heard.as_ref().and_then(|heard| heard.originator.clone());
+        if shared.options.dry_run {
+            // What would be made must be looked for: a create that nobody sends finds nothing out.
+            facts.has_finalizer |= facts.going.is_none();
+            let report = reconcile::twin(&context.ditto, &NoFinalizer, facts, true).await;
+            return pass::told::<Self>(shared, &place, started, &report);
+        }
         let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
         let mut outcome = reconcile::twin(&context.ditto, &finalizer, facts, false).await.outcome;
         if let Some(action) = pass::confirm_stale(shared, self, &outcome).await {

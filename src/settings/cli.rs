@@ -222,6 +222,12 @@ pub struct OperatorArgs {
     #[arg(value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 
+    /// Say in the log and in the metrics what would be done, and do nothing: neither in Ditto nor in Kubernetes.
+    ///
+    /// Takes part in no election, and needs no right but to read.
+    #[arg(long, env = "TWINOPS_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+
     #[command(flatten)]
     pub ditto: DittoArgs,
 }

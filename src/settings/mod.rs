@@ -114,6 +114,8 @@ pub struct Operator {
     pub lease_duration: Duration,
     /// Empty: all of them.
     pub watch_namespaces: Vec<String>,
+    /// Only say what would be done.
+    pub dry_run: bool,
     pub ditto: Ditto,
 }
 
@@ -327,6 +329,7 @@ fn operator(args: cli::OperatorArgs, around: &Surroundings, mistakes: &mut Mista
         watch_namespaces: names
             .map(|name| mistakes.or("--watch-namespace", value::kubernetes_namespace(name), String::new()))
             .collect(),
+        dry_run: args.dry_run,
         ditto: ditto::check(&args.ditto, around, false, mistakes),
     }
 }

@@ -100,6 +100,7 @@ impl Operator {
             watch_namespaces: vec![],
             breaker: Breaker { twins: 2, percent: 50 },
             lease: LeaseOptions { namespace: None, identity: "sim".to_owned(), duration: RESYNC },
+            dry_run: false,
         };
         let shared = Arc::new(Shared {
             namespaces: Namespaces::new(&options.ditto_namespaces),

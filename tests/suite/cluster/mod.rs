@@ -7,6 +7,7 @@ mod changes;
 mod claims;
 mod deletion;
 mod disjoint;
+mod dry;
 mod expired;
 mod kept;
 mod kills;
