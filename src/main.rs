@@ -29,7 +29,11 @@ fn main() -> ExitCode {
 }
 
 fn start(settings: Settings) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = role::threads(&settings.role) {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime.enable_all().build()?;
     let traces =
         settings.otlp.as_ref().map(|otlp| Traces::start(otlp, runtime.handle().clone())).transpose()?;
     telemetry::start_logs(&settings.log_filter, settings.log_format, traces.as_ref())?;

@@ -21,6 +21,14 @@ use crate::settings::{Role, Settings};
 /// Nothing was tried: usage, folder, Ditto unreachable, or credentials refused.
 pub const NOTHING_TRIED: u8 = 2;
 
+/// Threads that a role works on; `None`: one for each core.
+///
+/// The operator mostly waits for the API server: one thread passes 700 twins a second, more than an API server takes, and
+/// the same work handed between two costs half as much CPU again (docs/benchmarks.md).
+pub fn threads(role: &Role) -> Option<usize> {
+    matches!(role, Role::Operator(_)).then_some(1)
+}
+
 /// Runs the role that the settings name, until it is done or told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     match settings.role {

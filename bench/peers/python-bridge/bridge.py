@@ -12,7 +12,6 @@ import paho.mqtt.client as mqtt
 
 port, ditto, qos = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 http = httpx.Client(
-    base_url=f"{ditto}/api/2/things/",
     headers={"x-ditto-pre-authenticated": "nginx:ditto", "content-type": "application/merge-patch+json"},
 )
 written = 0
@@ -23,7 +22,8 @@ def on_message(client, _data, message):
     thing = message.topic.split("/")[1]
     said = json.loads(message.payload)
     patch = {name: {"properties": value if isinstance(value, dict) else {"value": value}} for name, value in said.items()}
-    http.patch(f"{thing}/features", content=json.dumps(patch)).raise_for_status()
+    # No base URL: `org.example:` of an id would pass for a scheme.
+    http.patch(f"{ditto}/api/2/things/{thing}/features", content=json.dumps(patch)).raise_for_status()
     written += 1
     if message.qos:
         client.ack(message.mid, message.qos)
