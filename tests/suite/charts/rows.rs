@@ -90,28 +90,13 @@ fn packages() -> Vec<Value> {
 #[test]
 fn s52_dependencies_come_from_one_place_with_licences_that_are_allowed() {
     let deny = fs::read_to_string(format!("{ROOT}/deny.toml")).unwrap();
-    let allowed: Vec<_> = deny
-        .split("allow = [")
-        .nth(1)
-        .unwrap()
-        .split(']')
-        .next()
-        .unwrap()
-        .split('"')
-        .skip(1)
-        .step_by(2)
-        .collect();
-    let banned: Vec<_> = deny
-        .split("deny = [")
-        .nth(1)
-        .unwrap()
-        .split(']')
-        .next()
-        .unwrap()
-        .split('"')
-        .skip(1)
-        .step_by(2)
-        .collect();
+    // The quoted words of a list.
+    let words = |list: &str| -> Vec<&str> {
+        let (_, rest) = deny.split_once(&format!("{list} = [")).expect(list);
+        let (words, _) = rest.split_once(']').expect("its end");
+        words.split('"').skip(1).step_by(2).collect()
+    };
+    let (allowed, banned) = (words("allow"), words("deny"));
     assert!(allowed.contains(&"MIT") && banned.contains(&"openssl-sys"));
     let packages = packages();
     assert!(packages.len() > 200);
