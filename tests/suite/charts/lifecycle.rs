@@ -89,21 +89,28 @@ fn install_upgrade_rollback_and_uninstall_run_through() {
     }
 }
 
-/// The chart as the previous commit had it; a shallow clone has none, and then it is this one.
-fn chart_before(folder: &Path) -> Option<PathBuf> {
-    let root = env!("CARGO_MANIFEST_DIR");
+/// The chart before its last change: the last commit's when something of it is not committed, else that of the commit
+/// before the one which changed it last, so that there always is a difference to go over.
+fn chart_before(folder: &Path) -> PathBuf {
     let git = |args: &[&str]| {
         let mut command = Command::new("git");
-        command.args(["-C", root]).args(args);
+        command.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(args);
         run(command, "")
     };
-    let changed = git(&["log", "-1", "--format=%H", "--", "charts/twinops"]);
-    let before = format!("{}~1", changed.stdout.trim());
+    let is_committed = git(&["status", "--porcelain", "--", "charts/twinops"]).ok().is_empty();
+    let before = if is_committed {
+        format!("{}~1", git(&["log", "-1", "--format=%H", "--", "charts/twinops"]).ok().trim())
+    } else {
+        "HEAD".to_owned()
+    };
     let archive = folder.join("chart.tar");
-    let taken = git(&["archive", "--output", archive.to_str()?, &before, "charts/twinops"]);
-    if !taken.success {
-        return None;
-    }
+    let path = archive.to_str().expect("a temporary folder in UTF-8");
+    let taken = git(&["archive", "--output", path, &before, "charts/twinops"]);
+    assert!(
+        taken.success,
+        "the chart of {before} is not in this clone: run `git fetch --unshallow` ({})",
+        taken.stderr.trim()
+    );
     let mut unpack = Command::new("tar");
     unpack.arg("-xf").arg(&archive).arg("-C").arg(folder);
     run(unpack, "").ok();
@@ -113,7 +120,7 @@ fn chart_before(folder: &Path) -> Option<PathBuf> {
 #[test]
 fn the_chart_of_the_commit_before_upgrades_to_this_one() {
     let folder = tempfile::tempdir().unwrap();
-    let before = chart_before(folder.path()).unwrap_or_else(|| PathBuf::from(CHART));
+    let before = chart_before(folder.path());
     let site = Site::new();
     for values in [&["backend=engine"][..], &[]] {
         site.helm(&["install", RELEASE, before.to_str().unwrap()], values);
