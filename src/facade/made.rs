@@ -8,12 +8,14 @@ use super::Facade;
 use super::ask::Ask;
 use super::problem::Problem;
 use super::upstream::Call;
+use crate::twin::policy::{BRIDGE_LABEL, bridge_entry};
 
 /// The label and the subject type by which such a policy is known.
 const LABEL: &str = "owner";
 const MADE_HERE: &str = "made by the TwinOps facade";
 
-/// The policy of a new thing: everything for the caller, and for `TwinOps` itself when its subject is configured.
+/// The policy of a new thing: everything for the caller, and for `TwinOps` itself when its subject is configured; for
+/// the bridge what it needs.
 pub async fn policy(facade: &Facade, ask: &Ask) -> Result<Value, Problem> {
     let subject = match &ask.caller.subject {
         Some(subject) => subject.clone(),
@@ -30,6 +32,10 @@ pub async fn policy(facade: &Facade, ask: &Ask) -> Result<Value, Problem> {
         entries["twinops"] = json!({
             "subjects": {&**operator: {"type": "TwinOps"}}, "resources": everything(), "importable": "never",
         });
+    }
+    let apart = |bridge: &&String| **bridge != subject && facade.operator_subject.as_ref() != Some(*bridge);
+    if let Some(bridge) = facade.bridge_subject.as_ref().filter(apart) {
+        entries[BRIDGE_LABEL] = bridge_entry(bridge);
     }
     Ok(json!({"entries": entries}))
 }

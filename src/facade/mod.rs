@@ -73,6 +73,8 @@ pub struct Facade {
     telemetry: Telemetry,
     /// Let into the policies that are made here.
     operator_subject: Option<String>,
+    /// Let in as well, for telemetry and messages.
+    bridge_subject: Option<String>,
     /// Pages of these origins may use us.
     origins: Vec<String>,
     stop: CancellationToken,
@@ -127,6 +129,7 @@ pub async fn start(
         endings: ended::Endings::default(),
         telemetry,
         operator_subject: settings.operator_subject.clone(),
+        bridge_subject: settings.bridge_subject.clone(),
         origins: settings.origins.clone(),
         stop: stop.clone(),
     };

@@ -47,6 +47,7 @@ pub async fn beside_engine(
         auth: FacadeAuth::None(Credentials::PreAuthenticated(LOOPBACK_SUBJECT.to_owned())),
         origins: vec![],
         operator_subject: None,
+        bridge_subject: None,
         devops: None,
         mqtt: Some((broker.ip().to_string(), broker.port())),
         tls: None,

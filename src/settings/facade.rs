@@ -84,6 +84,10 @@ pub struct FacadeArgs {
     #[arg(long, env = "TWINOPS_OPERATOR_SUBJECT", value_name = "SUBJECT")]
     pub operator_subject: Option<String>,
 
+    /// The subject of the MQTT bridge in Ditto, which policies made by the facade let in.
+    #[arg(long, env = "TWINOPS_BRIDGE_SUBJECT", value_name = "SUBJECT")]
+    pub bridge_subject: Option<String>,
+
     /// Where the MQTT broker is, for /health.
     #[arg(long, env = "MQTT_BROKER_URL", value_name = "URL")]
     pub mqtt_broker_url: Option<String>,
@@ -135,6 +139,7 @@ pub struct Facade {
     /// As browsers send them.
     pub origins: Vec<String>,
     pub operator_subject: Option<String>,
+    pub bridge_subject: Option<String>,
     /// Who may read Ditto's status.
     pub devops: Option<(String, Secret)>,
     /// Host and port of the broker.
@@ -200,7 +205,10 @@ pub(super) fn check(args: &FacadeArgs, around: &Surroundings, mistakes: &mut Mis
         mistakes.add("--auth", format!("none is for loopback, and {listen} can be reached from outside: choose another mode, or listen on 127.0.0.1"));
     }
     let origins = args.cors_origins.iter().filter(|text| !text.is_empty());
-    let operator = args.operator_subject.as_ref().filter(|text| !text.is_empty());
+    let subject = |flag, text: &Option<String>, mistakes: &mut Mistakes| {
+        let text = text.as_ref().filter(|text| !text.is_empty())?;
+        Some(mistakes.or(flag, value::subject(text), String::new()))
+    };
     Facade {
         listen,
         management_listen,
@@ -210,8 +218,8 @@ pub(super) fn check(args: &FacadeArgs, around: &Surroundings, mistakes: &mut Mis
         ditto_timeout: timeout,
         auth,
         origins: origins.map(|text| mistakes.or("--cors-origin", origin(text), String::new())).collect(),
-        operator_subject: operator
-            .map(|text| mistakes.or("--operator-subject", value::subject(text), String::new())),
+        operator_subject: subject("--operator-subject", &args.operator_subject, mistakes),
+        bridge_subject: subject("--bridge-subject", &args.bridge_subject, mistakes),
         devops: devops(around, mistakes),
         mqtt: args
             .mqtt_broker_url

@@ -27,7 +27,7 @@ fn checked(line: &str, variables: &[(&str, &str)]) -> Result<Facade, Vec<String>
 #[test]
 fn all_mistakes_of_a_facade_are_named_at_once() {
     let line = "twinops facade --auth oidc --listen x --oidc-issuer http://login.example --oidc-algorithms HS256,ES256 --oidc-name a:b \
-                --cors-origin * --tls-key k --mqtt-broker-url http://x --operator-subject a,b --ditto-pre-authenticated a:b";
+                --cors-origin * --tls-key k --mqtt-broker-url http://x --operator-subject a,b --bridge-subject c --ditto-pre-authenticated a:b";
     let mistakes = checked(line, &[("DITTO_DEVOPS_PASSWORD", "x")]).unwrap_err();
     let flags: Vec<&str> =
         mistakes.iter().map(|mistake| mistake.split(':').next().unwrap_or_default()).collect();
@@ -42,6 +42,7 @@ fn all_mistakes_of_a_facade_are_named_at_once() {
             "--oidc-algorithms",
             "--cors-origin",
             "--operator-subject",
+            "--bridge-subject",
             "DITTO_DEVOPS_PASSWORD",
             "--mqtt-broker-url",
             "--tls-certificate",

@@ -224,7 +224,8 @@ fn access_entry(found: Option<&Value>, injected: &Injected<'_>) -> Value {
     })
 }
 
-fn bridge_entry(subject: &str) -> Value {
+/// What the MQTT bridge needs: to read, to write what devices say, and messages both ways.
+pub fn bridge_entry(subject: &str) -> Value {
     json!({
         "subjects": { subject: {"type": "twinops bridge"} },
         "resources": {

@@ -150,7 +150,7 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
 {{- define "twinops.login-env" -}}
 {{- $root := index . 0 -}}
 {{- $login := $root.Values.externalDitto.login -}}
-{{- if or (ne $root.Values.backend "external") (eq $login.mode "pre-authenticated") }}
+{{- if include "twinops.says-who" $root }}
 - name: DITTO_PRE_AUTHENTICATED
   value: {{ index . 1 | quote }}
 {{- else if eq $login.mode "basic" }}
@@ -197,6 +197,23 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
 - {name: ditto-login, mountPath: /etc/twinops/ditto-login, readOnly: true}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* "true" where Ditto takes our word for who we are; elsewhere operator and bridge have one login. */}}
+{{- define "twinops.says-who" -}}
+{{- if or (ne .Values.backend "external") (eq .Values.externalDitto.login.mode "pre-authenticated") }}true{{ end -}}
+{{- end -}}
+
+{{/* Whom policies must let in: as what the operator is known, and as what the bridge is, if it has a name of its own. */}}
+{{- define "twinops.operator-subject" -}}
+{{- if include "twinops.says-who" . -}}
+{{- if .Values.operator.enabled -}}{{ .Values.operator.subject }}{{- end -}}
+{{- else -}}
+{{ .Values.externalDitto.login.subject }}
+{{- end -}}
+{{- end -}}
+{{- define "twinops.bridge-subject" -}}
+{{- if and .Values.bridge.enabled (include "twinops.says-who" .) -}}{{ .Values.bridge.subject }}{{- end -}}
 {{- end -}}
 
 {{/* Names of Secrets: the one given, else the one that `twinops secrets` makes. */}}
@@ -303,7 +320,10 @@ volumeClaimTemplates:
 {{- define "twinops.broker-ca" -}}
 {{- if .Values.mosquitto.enabled -}}
 {{- if .Values.mosquitto.tls.enabled -}}{{ .Values.mosquitto.tls.caSecret | default .Values.mosquitto.tls.secret }}{{- end -}}
-{{- else -}}
+{{- else if .Values.externalBroker.caSecret -}}
+{{- if not (hasPrefix "mqtts://" .Values.externalBroker.url) -}}
+{{- fail "externalBroker.caSecret only means something with TLS: write externalBroker.url=mqtts://…" -}}
+{{- end -}}
 {{ .Values.externalBroker.caSecret }}
 {{- end -}}
 {{- end -}}

@@ -27,8 +27,8 @@ fn checker(name: &str, args: &[&str], input: &str) -> Output {
     run(command, input)
 }
 
-const WITH_DITTO: [&str; 2] = ["bridge.enabled=true", "ditto.ui.enabled=true"];
-const WITH_ENGINE: [&str; 2] = ["backend=engine", "bridge.enabled=true"];
+const WITH_DITTO: [&str; 1] = ["ditto.ui.enabled=true"];
+const WITH_ENGINE: [&str; 1] = ["backend=engine"];
 
 /// Findings of kube-score that stay: a part of the line, and why.
 const SCORE: [(&str, &str); 7] = [

@@ -22,7 +22,7 @@ fn read_by(service: &str) -> BTreeSet<String> {
 #[test]
 fn every_variable_is_one_that_ditto_reads() {
     let variants = [
-        vec!["bridge.enabled=true"],
+        vec![],
         vec![
             "mongodb.mode=external",
             "mongodb.external.secret=uris",

@@ -57,7 +57,7 @@ impl Site {
 #[test]
 fn install_upgrade_rollback_and_uninstall_run_through() {
     let site = Site::new();
-    let said = site.helm(&["install", RELEASE, CHART], &["bridge.enabled=true"]);
+    let said = site.helm(&["install", RELEASE, CHART], &[]);
     assert!(
         said.contains("STATUS: deployed")
             && said.contains("kubectl apply --server-side -f manifests/samples"),
@@ -69,10 +69,7 @@ fn install_upgrade_rollback_and_uninstall_run_through() {
     );
     assert_eq!(site.replicas("facade"), 1);
 
-    site.helm(
-        &["upgrade", RELEASE, CHART],
-        &["bridge.enabled=true", "facade.replicas=3", "operator.replicas=2"],
-    );
+    site.helm(&["upgrade", RELEASE, CHART], &["facade.replicas=3", "operator.replicas=2"]);
     assert_eq!((site.replicas("facade"), site.replicas("operator")), (3.into(), 2.into()));
     site.helm(&["rollback", RELEASE, "1"], &[]);
     assert_eq!((site.replicas("facade"), site.replicas("operator")), (1.into(), 1.into()));
@@ -114,7 +111,7 @@ fn chart_before(folder: &Path) -> PathBuf {
     let mut unpack = Command::new("tar");
     unpack.arg("-xf").arg(&archive).arg("-C").arg(folder);
     run(unpack, "").ok();
-    Some(folder.join("charts/twinops"))
+    folder.join("charts/twinops")
 }
 
 #[test]
@@ -135,7 +132,7 @@ fn the_chart_of_the_commit_before_upgrades_to_this_one() {
 #[test]
 fn nothing_differs_from_what_was_installed() {
     let site = Site::new();
-    for values in [&["bridge.enabled=true"][..], &["backend=engine", "facade.autoscaling.enabled=true"]] {
+    for values in [&[][..], &["backend=engine", "facade.autoscaling.enabled=true"]] {
         site.helm(&["upgrade", "--install", RELEASE, CHART], values);
         // As the HorizontalPodAutoscaler would.
         let scale = ["-n", &site.namespace, "scale", "deployment", &format!("{NAME}-facade"), "--replicas=4"];

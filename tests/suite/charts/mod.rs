@@ -38,7 +38,6 @@ pub const VARIANTS: &[(&str, &[&str])] = &[
     (
         "everything",
         &[
-            "bridge.enabled=true",
             "bridge.deadLetterTopic=twinops/dead-letters/refused",
             "ditto.ui.enabled=true",
             "ditto.heapDumps=true",
@@ -69,6 +68,7 @@ pub const VARIANTS: &[(&str, &[&str])] = &[
             "externalDitto.login.secret=ditto-login",
             "operator.enabled=false",
             "facade.enabled=false",
+            "bridge.enabled=false",
             "mosquitto.enabled=false",
             "networkPolicies.enabled=false",
             "podDisruptionBudgets=false",
@@ -79,12 +79,12 @@ pub const VARIANTS: &[(&str, &[&str])] = &[
         "external-ditto",
         &[
             "backend=external",
-            "bridge.enabled=true",
             "externalDitto.url=https://ditto.example",
             "externalDitto.wsUrl=wss://ditto.example/ws/2",
             "externalDitto.caSecret=ditto-ca",
             "externalDitto.login.mode=token",
             "externalDitto.login.secret=ditto-login",
+            "externalDitto.login.subject=sso:twinops",
             "facade.auth.mode=passthrough",
         ],
     ),
@@ -99,7 +99,6 @@ pub const VARIANTS: &[(&str, &[&str])] = &[
     (
         "external-broker",
         &[
-            "bridge.enabled=true",
             "mosquitto.enabled=false",
             "externalBroker.url=mqtts://broker.example:8883",
             "externalBroker.secret=broker-login",

@@ -179,7 +179,7 @@ fn with_ditto_exactly_the_needed_flows_are_open() {
     let clients = format!("{EVERYBODY}>facade:8000");
     let devices = format!("{EVERYBODY}>mosquitto:1883");
     assert_open(
-        &["bridge.enabled=true", "networkPolicies.apiServer.cidrs={10.96.0.1/32}"],
+        &["networkPolicies.apiServer.cidrs={10.96.0.1/32}"],
         &[
             &clients,
             &devices,
@@ -201,7 +201,6 @@ fn with_the_engine_exactly_the_needed_flows_are_open() {
     assert_open(
         &[
             "backend=engine",
-            "bridge.enabled=true",
             "mosquitto.tls.enabled=true",
             "mosquitto.tls.secret=broker-tls",
             "networkPolicies.apiServer.cidrs={10.96.0.1/32}",
@@ -231,7 +230,6 @@ fn what_is_let_in_is_let_in_by_name() {
         peer("metricsFrom", "monitoring"),
         peer("gatewayFrom", "elsewhere"),
         "backend=engine".to_owned(),
-        "bridge.enabled=true".to_owned(),
         "networkPolicies.apiServer.cidrs={10.96.0.1/32}".to_owned(),
     ];
     let values: Vec<_> = values.iter().map(String::as_str).collect();

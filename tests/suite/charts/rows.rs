@@ -167,7 +167,7 @@ fn f51_ipv6_alone_is_enough() {
     let mut health = twinops();
     health.args(["health", &format!("{url}/health")]);
     assert!(run(health, "").ok().starts_with("200 OK"));
-    let text = super::template(&["listenAddress=[::]", "bridge.enabled=true"], &[]);
+    let text = super::template(&["listenAddress=[::]"], &[]);
     assert!(
         text.contains("--listen=[::]:8000")
             && text.contains("preferIPv4Stack=false")

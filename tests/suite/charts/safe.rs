@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{NAME, VARIANTS, pod_of, render, template, title};
+use super::{CHART, NAME, VARIANTS, helm, pod_of, render, set, template, title};
 use crate::support::generated;
 
 /// Every container of a pod, those that run first among them.
@@ -107,8 +107,8 @@ fn rights(values: &[&str]) -> Value {
 #[test]
 fn s44_rights_are_those_of_the_golden_file() {
     let rights = json!({
-        "ditto": rights(&["bridge.enabled=true", "ditto.ui.enabled=true"]),
-        "engine": rights(&["backend=engine", "bridge.enabled=true"]),
+        "ditto": rights(&["ditto.ui.enabled=true"]),
+        "engine": rights(&["backend=engine"]),
     });
     let text = serde_json::to_string_pretty(&rights).unwrap() + "\n";
     generated::compare("tests/data/charts/rights.json", &text);
@@ -139,7 +139,7 @@ fn s44_rights_are_those_of_the_golden_file() {
 /// Every probe says what it proves: the process, the work, and the start are three questions.
 #[test]
 fn every_server_is_probed_for_start_life_and_readiness() {
-    for object in render(&["bridge.enabled=true"], &[]).iter().chain(&render(&["backend=engine"], &[])) {
+    for object in render(&[], &[]).iter().chain(&render(&["backend=engine"], &[])) {
         let Some(pod) = pod_of(object).filter(|_| object["kind"] != "Pod") else { continue };
         let container = &pod["spec"]["containers"][0];
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
@@ -172,7 +172,7 @@ fn contact_points_follow_from_the_services_that_run() {
 /// The operator's label on its subject, the bridge's, and the facade's idea of both are one.
 #[test]
 fn subjects_agree() {
-    let values = ["bridge.enabled=true", "operator.subject=pre:one", "bridge.subject=pre:two"];
+    let values = ["operator.subject=pre:one", "bridge.subject=pre:two"];
     let objects = render(&values, &[]);
     let pod = |part: &str| {
         let object = objects
@@ -186,9 +186,76 @@ fn subjects_agree() {
         let env = container["env"].as_array().unwrap().iter();
         env.clone().find(|one| one["name"] == "DITTO_PRE_AUTHENTICATED").map(|one| one["value"].clone())
     };
-    assert!(
-        argument("operator", "--bridge-subject=pre:two") && argument("facade", "--operator-subject=pre:one")
-    );
+    for part in ["operator", "facade"] {
+        assert!(argument(part, "--bridge-subject=pre:two"), "{part}");
+    }
+    assert!(argument("facade", "--operator-subject=pre:one"));
     assert_eq!((login("operator"), login("bridge")), (Some(json!("pre:one")), Some(json!("pre:two"))));
     assert_eq!(login("facade"), None, "its callers are themselves");
+}
+
+/// Where operator and bridge have one login, nobody is let in by a name that no login of ours bears.
+#[test]
+fn one_login_for_both_is_one_subject() {
+    let external =
+        ["backend=external", "externalDitto.url=https://ditto.example", "externalDitto.login.secret=login"];
+    let text = template(&external, &[]);
+    assert!(!text.contains("--bridge-subject") && !text.contains("--operator-subject"), "{text}");
+    let text = template(&[&external[..], &["externalDitto.login.subject=nginx:twinops"]].concat(), &[]);
+    assert_eq!(text.matches("--operator-subject=nginx:twinops").count(), 1);
+    assert!(!text.contains("--bridge-subject"));
+    let text = template(&[&external[..], &["externalDitto.login.mode=pre-authenticated"]].concat(), &[]);
+    assert_eq!(text.matches("--bridge-subject=pre:twinops-bridge").count(), 2);
+}
+
+#[test]
+fn the_bridge_runs_where_a_broker_is_and_says_so_where_none_is() {
+    let has_bridge = |values: &[&str]| {
+        render(values, &[]).iter().any(|one| title(one) == format!("StatefulSet/{NAME}-bridge"))
+    };
+    assert!(has_bridge(&[]), "the chart brings a broker");
+    let elsewhere = ["mosquitto.enabled=false", "externalBroker.url=mqtt://broker.example:1883"];
+    assert!(has_bridge(&elsewhere));
+    assert!(!has_bridge(&["mosquitto.enabled=false", "bridge.enabled=false"]));
+    let refused = |values: &[&str]| helm(&[&["template", "x", CHART][..], &set(values)].concat()).refused();
+    let said = refused(&["mosquitto.enabled=false"]);
+    assert!(said.contains("externalBroker.url") && said.contains("bridge.enabled=false"), "{said}");
+    let said = refused(&[&elsewhere[..], &["externalBroker.caSecret=ca"]].concat());
+    assert!(said.contains("mqtts://"), "{said}");
+}
+
+/// As the process reads it: a flag or a variable it does not know would end it.
+#[test]
+fn the_bridge_takes_what_the_chart_gives_it() {
+    // These have no flag: the help text tells them.
+    const WITHOUT_FLAG: [&str; 2] = ["MQTT_PASSWORD_FILE", "DITTO_PASSWORD_FILE"];
+    let settings = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md")).unwrap();
+    let (of_all, rest) = settings.split_once("\n## twinops ").expect("the table of all commands");
+    let (_, rest) = rest.split_once("\n## twinops bridge\n").expect("its table");
+    let known = format!("{of_all}{}", rest.split("\n## ").next().unwrap());
+    let mut seen = 0;
+    for (variant, values) in VARIANTS {
+        for object in
+            render(values, &[]).iter().filter(|one| title(one) == format!("StatefulSet/{NAME}-bridge"))
+        {
+            let container = &pod_of(object).unwrap()["spec"]["containers"][0];
+            let args = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+            for flag in args.filter_map(|arg| arg.split('=').next()).filter(|arg| arg.starts_with("--")) {
+                assert!(known.contains(&format!("`{flag} ")), "{variant}: {flag}");
+            }
+            for variable in container["env"].as_array().unwrap() {
+                let name = variable["name"].as_str().unwrap();
+                let is_known = known.contains(&format!("`{name}`")) || WITHOUT_FLAG.contains(&name);
+                assert!(is_known, "{variant}: {name}");
+            }
+            let mounted: Vec<_> = container["volumeMounts"].as_array().into_iter().flatten().collect();
+            for file in container["env"].as_array().unwrap().iter().filter_map(|one| one["value"].as_str()) {
+                let is_mounted =
+                    mounted.iter().any(|one| file.starts_with(one["mountPath"].as_str().unwrap()));
+                assert!(!file.starts_with('/') || is_mounted, "{variant}: nothing is mounted for {file}");
+            }
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, VARIANTS.len() - 1, "in every variant but that of nothing");
 }

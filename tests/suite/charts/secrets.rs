@@ -9,11 +9,7 @@ use crate::support::apiserver::Cluster;
 use crate::support::ditto::twinops;
 use crate::support::process::{Output, run};
 
-const VALUES: [&str; 3] = [
-    "bridge.enabled=true",
-    "mosquitto.devices[0].user=lamp",
-    "mosquitto.devices[0].thingId=com.example:lamp",
-];
+const VALUES: [&str; 2] = ["mosquitto.devices[0].user=lamp", "mosquitto.devices[0].thingId=com.example:lamp"];
 
 /// A namespace in which the chart's account exists, with the chart's rights.
 pub struct Home {

@@ -40,9 +40,9 @@ fn sums(values: &[&str]) -> (u64, u64) {
 #[test]
 fn a_laptop_of_4_cores_and_8_gb_has_room() {
     // What kubelet and the control plane of kind take stays free.
-    let (cpu, memory) = sums(&[LAPTOP, "bridge.enabled=true"]);
+    let (cpu, memory) = sums(&[LAPTOP]);
     assert!(cpu <= 2_500 && memory <= 6_144, "{cpu} m, {memory} MiB");
-    let (cpu, memory) = sums(&[LAPTOP, "backend=engine", "bridge.enabled=true"]);
+    let (cpu, memory) = sums(&[LAPTOP, "backend=engine"]);
     assert!(cpu <= 1_000 && memory <= 3_072, "{cpu} m, {memory} MiB");
 }
 

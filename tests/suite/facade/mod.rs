@@ -93,6 +93,7 @@ pub fn settings(ditto: &str, auth: FacadeAuth) -> settings::Facade {
         auth,
         origins: vec!["https://app.example".to_owned()],
         operator_subject: None,
+        bridge_subject: None,
         devops: None,
         mqtt: None,
         tls: None,

@@ -54,6 +54,27 @@ fn the_requests_users_send_work_and_work_again_from_the_top() {
     }
 }
 
+/// Or telemetry for a thing that was made here would be one for an unknown twin.
+#[test]
+fn a_thing_that_is_made_here_lets_operator_and_bridge_in() {
+    use crate::contract::engine::Engine;
+    use crate::support::ditto::Ditto;
+    let engine = Engine::in_memory();
+    let facade = Facade::with(twinops::settings::Facade {
+        operator_subject: Some("pre:operator".to_owned()),
+        bridge_subject: Some("pre:bridge".to_owned()),
+        ..super::settings(&engine.base, super::anybody())
+    });
+    assert_eq!(facade.ask("POST", "/things/", &[], Some(NEW_SENSOR)).status, 201);
+    let ditto = Ditto { url: engine.base.clone() };
+    let write =
+        |subject, path: &str| ditto.call(subject, "PUT", &format!("{SENSOR}{path}"), Some(&json!({}))).0;
+    assert_eq!(write("pre:bridge", "/features/temperature/properties"), 204);
+    assert_eq!(write("pre:bridge", "/attributes"), 403, "what it is stays its maker's");
+    assert_eq!(write("pre:operator", "/attributes"), 204);
+    assert_eq!(write("pre:anybody", "/features/temperature/properties"), 403);
+}
+
 #[test]
 fn a_thing_is_shown_in_the_names_of_the_facade() {
     let facade = Facade::open();
