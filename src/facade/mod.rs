@@ -107,7 +107,8 @@ pub async fn start(
     let ca = settings.ditto_ca_file.as_deref();
     let tls = tls::client(settings.ditto_over_tls(), ca).map_err(FacadeError::Tls)?;
     let issuer = tls::client(settings.issuer_over_tls(), None).map_err(FacadeError::Tls)?;
-    let certificate = settings.tls.as_ref().map(tls::Server::open).transpose().map_err(FacadeError::Tls)?;
+    let certificate = settings.tls.as_ref().map(|files| tls::Server::open(files, telemetry.clone()));
+    let certificate = certificate.transpose().map_err(FacadeError::Tls)?;
     let listen = |cause| FacadeError::Listen { address: settings.listen, cause };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -13,6 +13,8 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio_rustls::TlsAcceptor;
 
 use crate::settings;
+use crate::telemetry::Telemetry;
+use crate::tls::{certificates, not_after};
 
 /// How often the files are looked at for newer ones: the kubelet needs about a minute to replace a Secret.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +45,7 @@ pub fn client(roots: bool, only: Option<&Path>) -> Result<ClientConfig, String> 
 pub struct Server {
     files: settings::Tls,
     shown: Arc<Shown>,
+    telemetry: Telemetry,
 }
 
 #[derive(Debug)]
@@ -55,10 +58,24 @@ impl ResolvesServerCert for Shown {
 }
 
 impl Server {
-    pub fn open(files: &settings::Tls) -> Result<Self, String> {
+    pub fn open(files: &settings::Tls, telemetry: Telemetry) -> Result<Self, String> {
         provider();
         let key = load(&files.certificate, &files.key)?;
-        Ok(Self { files: files.clone(), shown: Arc::new(Shown(RwLock::new(Arc::new(key)))) })
+        let shown = Arc::new(Shown(RwLock::new(Arc::new(key))));
+        let server = Self { files: files.clone(), shown, telemetry };
+        server.tell_end();
+        Ok(server)
+    }
+
+    /// Of the certificate that is shown now.
+    fn tell_end(&self) {
+        let Some(end) = not_after(&self.shown.0.read().cert) else { return };
+        self.telemetry.tls_not_after("facade", end);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if end < now.as_secs() {
+            let file = self.files.certificate.display();
+            tracing::warn!(%file, "the certificate's time is over: who looks at it turns away; replace the file");
+        }
     }
 
     /// What accepts connections; it shows the certificate of the moment.
@@ -84,6 +101,7 @@ impl Server {
                 Ok(Ok(key)) => {
                     *self.shown.0.write() = Arc::new(key);
                     tracing::info!("a new certificate is shown");
+                    self.tell_end();
                 }
                 Ok(Err(error)) => tracing::warn!(error, "the earlier certificate is shown on"),
                 Err(error) => tracing::warn!(%error, "the earlier certificate is shown on"),
@@ -110,15 +128,4 @@ fn load(certificate: &Path, key: &Path) -> Result<CertifiedKey, String> {
         }
         _ => Ok(certified),
     }
-}
-
-/// At least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("cannot read certificates from {}: {error}", path.display()))?;
-    if chain.is_empty() {
-        return Err(format!("{} holds no certificate; give PEM, the server's own first", path.display()));
-    }
-    Ok(chain)
 }

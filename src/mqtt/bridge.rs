@@ -18,6 +18,7 @@ use crate::ditto::link::{self, Heard, LinkOptions};
 use crate::ditto::{DittoClient, SetupError};
 use crate::settings::{Bridge, Mqtt, Qos};
 use crate::telemetry::{Readiness, Telemetry};
+use crate::tls;
 use crate::twin::topics::Topics;
 
 /// What the bridge must reach to be ready.
@@ -185,9 +186,15 @@ impl Driver {
     }
 
     fn open(&self, delay: Duration) -> Opening {
-        let mqtt = Arc::clone(&self.mqtt);
+        let (mqtt, telemetry) = (Arc::clone(&self.mqtt), self.telemetry.clone());
         async move {
             tokio::time::sleep(delay).await;
+            // Also of one that the broker will refuse: then it is wanted most.
+            let shown = mqtt.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+            let chain = shown.and_then(|(certificate, _)| tls::certificates(certificate).ok());
+            if let Some(end) = chain.and_then(|chain| tls::not_after(&chain)) {
+                telemetry.tls_not_after("bridge", end);
+            }
             Link::open(&mqtt).await
         }
         .boxed()

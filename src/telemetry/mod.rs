@@ -125,6 +125,7 @@ pub struct Telemetry {
     kept_properties: Family<State, Gauge<u64, AtomicU64>>,
     strays: Gauge<u64, AtomicU64>,
     leader: Gauge,
+    tls_not_after: Family<What, Gauge<u64, AtomicU64>>,
     mqtt: mqtt::Mqtt,
 }
 
@@ -160,6 +161,7 @@ impl Telemetry {
             kept_properties: Family::default(),
             strays: Gauge::default(),
             leader: Gauge::default(),
+            tls_not_after: Family::default(),
             mqtt: mqtt::Mqtt::default(),
         };
         telemetry.register(&mut registry);
@@ -193,6 +195,9 @@ impl Telemetry {
         let help = "Things with a mark of this cluster whose resource is gone";
         registry.register("strays", help, self.strays.clone());
         registry.register("leader", "Whether this operator leads", self.leader.clone());
+        let help = "When the certificate that is shown is over, in seconds since 1970";
+        let name = "tls_not_after_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, self.tls_not_after.clone());
         registry.register("requests", "Requests to the facade, by route and answer", self.requests.clone());
         let help = "Time from the head of a request to the head of its answer";
         registry.register_with_unit("request_duration", help, Unit::Seconds, self.request_duration.clone());
@@ -303,6 +308,12 @@ impl Telemetry {
     /// Whether this process leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// The certificate that the `facade` shows to its callers or the `bridge` to the broker is over then, in seconds since
+    /// 1970.
+    pub fn tls_not_after(&self, what: &'static str, end: u64) {
+        self.tls_not_after.get_or_create(&What { what }).set(end);
     }
 
     /// All metrics as `OpenMetrics` 1.0 text.

@@ -99,6 +99,7 @@ async fn metrics_have_the_names_that_dashboards_rely_on() {
     telemetry.listens(true);
     telemetry.leads(true);
     telemetry.kept_properties(3, 1);
+    telemetry.tls_not_after("facade", 2_000_000_000);
     let dashboard = include_str!("../../manifests/grafana-dashboard.json");
     let known = telemetry.text().unwrap();
     for name in names_in(dashboard) {
@@ -129,6 +130,7 @@ async fn metrics_have_the_names_that_dashboards_rely_on() {
         "twinops_change_delay_seconds_count 1",
         "twinops_listening 1",
         "twinops_leader 1",
+        r#"twinops_tls_not_after_timestamp_seconds{what="facade"} 2000000000"#,
         "# EOF",
     ] {
         assert!(body.lines().any(|found| found == line), "{line} is missing in\n{body}");

@@ -17,7 +17,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("source", &["api", "reconcile", "ports", "twin", "settings", "telemetry"]),
     ("controller", &["api", "reconcile", "ports", "twin", "settings", "telemetry"]),
     ("engine", &["twin", "rql", "settings", "telemetry"]),
-    ("facade", &["ports", "rql", "twin", "settings", "telemetry"]),
+    ("facade", &["ports", "rql", "tls", "twin", "settings", "telemetry"]),
     ("secrets", &[]),
     ("settings", &["telemetry", "twin"]),
     ("sim", &["api", "ditto", "engine", "reconcile", "settings", "telemetry", "twin"]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::cluster::{Desk, NO_RESYNC, Operator, SOON, account};
-use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, last_after, twinops};
+use crate::support::ditto::{Ditto, Engine, STARTS_WITHIN, get, last_after, twinops};
 use crate::support::process::{Child, run};
 use crate::support::wait_for;
 
@@ -228,6 +228,11 @@ fn f51_a_certificate_whose_time_is_over_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::start(folder.path(), None);
     let (certificate, key) = expired(folder.path());
+    // One that ends later comes with it.
+    let later = fs::read_to_string(format!("{ROOT}/tests/data/tls/ca.pem")).unwrap();
+    let chain = fs::read_to_string(&certificate).unwrap() + &later;
+    fs::write(folder.path().join("chain.pem"), chain).unwrap();
+    let shown = folder.path().join("chain.pem").display().to_string();
     let mut command = twinops();
     command.args([
         "facade",
@@ -238,7 +243,7 @@ fn f51_a_certificate_whose_time_is_over_is_told() {
         "--ditto-url",
         &engine.ditto.url,
     ]);
-    command.args(["--tls-certificate", &certificate, "--tls-key", &key]);
+    command.args(["--tls-certificate", &shown, "--tls-key", &key]);
     let child = Child::start("facade-expired", &command, folder.path()).expect("it starts");
     let url = wait_for("the facade", STARTS_WITHIN, || last_after(&child.log(), "facade listening on "));
     let url = url.replace("127.0.0.1", "localhost");
@@ -246,6 +251,12 @@ fn f51_a_certificate_whose_time_is_over_is_told() {
     health.args(["health", "--ca-file", &certificate, &format!("{url}/health")]);
     let said = run(health, "");
     assert!(!said.success && said.stdout.contains("xpired"), "{}{}", said.stdout, said.stderr);
+    // In the log, and before it happens in a metric: when the first of the chain is over, 2020-01-02.
+    assert!(child.log().contains("the certificate's time is over"), "{}", child.log());
+    let management = last_after(&child.log(), "management ").expect("its address");
+    let (_, metrics) = get(&format!("{management}/metrics"));
+    let line = "twinops_tls_not_after_timestamp_seconds{what=\"facade\"} 1577923200";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }
 
 /// The most memory a process has had, in KiB. Source: proc(5), `VmHWM`.

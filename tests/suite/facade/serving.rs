@@ -18,7 +18,7 @@ fn open() -> FacadeAuth {
 }
 
 /// A certificate for `localhost`, signed by itself, made by the openssl that every Debian with ca-certificates has.
-fn certificate(folder: &Path, name: &str) {
+fn certificate(folder: &Path, name: &str, days: &str) {
     let mut command = Command::new("openssl");
     command.args([
         "req",
@@ -29,13 +29,24 @@ fn certificate(folder: &Path, name: &str) {
         "ec_paramgen_curve:P-256",
         "-nodes",
         "-days",
-        "1",
+        days,
     ]);
     command.args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=DNS:localhost"]);
     let made =
         command.arg("-keyout").arg(folder.join("key.pem")).arg("-out").arg(folder.join("cert.pem")).output();
     let made = made.expect("no openssl: install it with `apt-get install openssl`");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// In seconds.
+const DAY: u64 = 24 * 60 * 60;
+
+/// When the certificate is over, as the metrics tell it.
+fn end(facade: &Facade) -> u64 {
+    let text = facade.telemetry.text().unwrap();
+    let name = "twinops_tls_not_after_timestamp_seconds{what=\"facade\"} ";
+    let found = text.lines().find_map(|line| line.strip_prefix(name));
+    found.unwrap_or_else(|| panic!("no {name}in\n{text}")).parse().unwrap()
 }
 
 /// The name in the certificate that is shown.
@@ -51,13 +62,15 @@ fn shown(facade: &Facade) -> String {
 #[test]
 fn a_new_certificate_is_shown_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    certificate(folder.path(), "first");
+    certificate(folder.path(), "first", "1");
     let (engine, path) = (Engine::in_memory(), folder.path());
     let tls = Some(Tls { certificate: path.join("cert.pem"), key: path.join("key.pem") });
     let facade = Facade::with(twinops::settings::Facade { tls, ..settings(&engine.base, open()) });
     assert_eq!((facade.get("/health").status, shown(&facade).as_str()), (200, "first"));
-    certificate(path, "second");
+    let first = end(&facade);
+    certificate(path, "second", "3");
     wait_for("the second certificate", PATIENCE, || (shown(&facade) == "second").then_some(()));
+    assert!(end(&facade) > first + DAY, "{first}, {}", end(&facade));
     std::fs::write(path.join("cert.pem"), "nonsense").unwrap();
     let file = std::fs::File::options().append(true).open(path.join("key.pem")).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH).unwrap();

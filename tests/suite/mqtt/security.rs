@@ -253,6 +253,8 @@ fn a_client_certificate_opens_the_broker_and_a_new_one_is_taken_without_a_restar
     wait_for("the broker to refuse it", SOON, || {
         bridge.child.log().contains("no connection to the broker").then_some(())
     });
+    let end = bridge.metric(r#"tls_not_after_timestamp_seconds{what="bridge"}"#);
+    assert!(end > 1_700_000_000, "the end of what was refused is told, too: {end}");
     for kind in ["pem", "key"] {
         std::fs::copy(path.join(format!("twinops-bridge.{kind}")), path.join(format!("shown.{kind}")))
             .expect("a file");
