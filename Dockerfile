@@ -6,7 +6,7 @@ COPY rust-toolchain.toml* Cargo.toml Cargo.lock Makefile ./
 COPY bench bench
 COPY src src
 # `make test` runs the same step.
-RUN make static CI=true && cp target/*-linux-musl/release/twinops /twinops
+RUN make static CI=true && cp target/*-linux-musl/image/twinops /twinops
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt

@@ -14,6 +14,8 @@ SOAK_SECONDS ?= 1800
 FUZZ_SECONDS ?= 60
 # The image's binary needs no library of the system, so it is linked against musl.
 STATIC_TARGET ?= $(shell uname -m)-unknown-linux-musl
+# A static binary moves itself to where it was loaded; packed, the list of what to move is 10 KB instead of 1.7 MB.
+PACKED := -C link-arg=-Wl,-z,pack-relative-relocs
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 IMAGE ?= twinops:$(VERSION)
 CONTAINER ?= docker
@@ -69,7 +71,7 @@ bench: tools rust ## Build for release and run the benchmarks
 static: rust ## Build the binary of the image: static, for musl
 	@rustc --print target-libdir --target $(STATIC_TARGET) | xargs test -d || rustup target add $(STATIC_TARGET)
 	@command -v musl-gcc >/dev/null || { echo "make: musl-gcc is not installed: run apt-get install musl-tools" >&2; exit 1; }
-	$(CARGO) build $(LOCKED) --release --target $(STATIC_TARGET)
+	$(CARGO) rustc $(LOCKED) --profile image --target $(STATIC_TARGET) --bin twinops -- $(PACKED)
 
 image: ## Build the image (CONTAINER=docker or podman)
 	$(CONTAINER) build --tag $(IMAGE) .

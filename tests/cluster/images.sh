@@ -76,7 +76,7 @@ twinops() {
   local version
   version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/Cargo.toml" | head -n 1)
   make -s -C "$repository" static
-  install -D "${CARGO_TARGET_DIR:-$repository/target}/$(uname -m)-unknown-linux-musl/release/twinops" "$work/root/twinops"
+  install -D "${CARGO_TARGET_DIR:-$repository/target}/$(uname -m)-unknown-linux-musl/image/twinops" "$work/root/twinops"
   image "docker.io/library/twinops:$version" '{"Entrypoint":["/twinops"],"User":"10001:10001"}'
 }
 
