@@ -117,7 +117,14 @@ impl Connection {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!(%error, "a connection could not be served"),
         };
-        let Some(acceptor) = acceptor else { return self.serve(stream).await };
+        match acceptor {
+            None => self.serve(stream).await,
+            // In a box, so that a connection without TLS does not take up its place.
+            Some(acceptor) => Box::pin(self.encrypted(stream, acceptor)).await,
+        }
+    }
+
+    async fn encrypted(self, stream: TcpStream, acceptor: TlsAcceptor) {
         match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => self.serve(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
