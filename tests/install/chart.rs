@@ -18,8 +18,11 @@ use crate::{
 const HOME: &str = "twinops";
 const PLANT: &str = "plant";
 const THING: &str = "com.example:temperature-sensor-01";
+/// Made through the facade, declared nowhere.
+const BY_HAND: &str = "com.example:by-hand";
 /// Each part with the number of its pods, as `values.yaml` asks for them.
-const PARTS: [(&str, usize); 4] = [("engine", 1), ("operator", 2), ("facade", 1), ("mosquitto", 1)];
+const PARTS: [(&str, usize); 5] =
+    [("engine", 1), ("operator", 2), ("facade", 1), ("mosquitto", 1), ("bridge", 2)];
 
 #[test]
 fn the_chart_lives_on_a_real_node() {
@@ -36,7 +39,7 @@ fn the_chart_lives_on_a_real_node() {
         });
         step("the facade answers through its Service", facade_answers);
         step("helm test", || helm(&["test", "twinops"]).ok());
-        step("the broker knows its devices", broker_knows_its_devices);
+        step("telemetry goes in with a device's credentials", telemetry_goes_in);
         step("upgrade", upgrade);
         step("rollback", || {
             helm(&["rollback", "twinops", "1"]).ok();
@@ -45,6 +48,12 @@ fn the_chart_lives_on_a_real_node() {
         });
         step("a killed operator hands over", leader_hands_over);
         step("a killed engine keeps its data", engine_keeps_its_data);
+        step("killed bridges find what was said meanwhile", || {
+            kill_containers(HOME, "twinops-bridge-0");
+            kill_containers(HOME, "twinops-bridge-1");
+            telemetry(36.5);
+            all_ready();
+        });
         step("uninstall", uninstall);
     });
 }
@@ -105,19 +114,30 @@ fn wait_value(path: &str, expected: &Value) {
     });
 }
 
+/// Where the facade is, as a pod would find it.
+fn facade_url() -> String {
+    format!("http://{}:8000", service_address(HOME, "twinops-facade"))
+}
+
+/// Asks the facade as its first user.
+fn facade(path: &str) -> Option<Value> {
+    let answer = curl(&["-u", &user("twinops-facade"), &format!("{}{path}", facade_url())]);
+    answer.success.then(|| serde_json::from_str(&answer.stdout).expect("the facade answers JSON"))
+}
+
 fn facade_answers() {
-    let url = format!("http://{}:8000", service_address(HOME, "twinops-facade"));
+    let url = facade_url();
     let health: Value = serde_json::from_str(&curl(&[&format!("{url}/health")]).ok()).expect("JSON");
-    assert_eq!(health["ditto"]["status"], "UP", "{health}");
+    let up = [&health["status"], &health["ditto"]["status"], &health["mqtt"]["status"]];
+    assert!(up.iter().all(|status| **status == "UP"), "{health}");
     let things = format!("{url}/things/");
     let refused = curl(&[&things]).refused();
     assert!(refused.contains("401"), "nobody without a password: {refused}");
     let login = user("twinops-facade");
-    let body = json!({"thing_id": "com.example:by-hand", "attributes": {"made": "by hand"}}).to_string();
+    let body = json!({"thing_id": BY_HAND, "attributes": {"made": "by hand"}}).to_string();
     let json = "content-type: application/json";
     curl(&["-u", &login, "-H", json, "-d", &body, &things]).ok();
-    let read = curl(&["-u", &login, &format!("{things}com.example:by-hand")]).ok();
-    let read: Value = serde_json::from_str(&read).expect("JSON");
+    let read = facade(&format!("/things/{BY_HAND}")).expect("what was made is there");
     assert_eq!(read["attributes"]["made"], "by hand", "{read}");
 }
 
@@ -130,10 +150,36 @@ fn publish(user: &str, password: &str, thing: &str, payload: &str) -> Output {
     run(command, "")
 }
 
-fn broker_knows_its_devices() {
-    let password = secret("twinops-mosquitto", "device-sensor-01");
+/// What a device is told apart by.
+fn password_of(device: &str) -> String {
+    secret("twinops-mosquitto", &format!("device-{device}"))
+}
+
+/// Waits until the facade shows this value of the feature `temperature`.
+fn wait_temperature(thing: &str, value: f64) {
+    wait_for(&format!("{thing} to show {value}"), SOON, || {
+        let feature = facade(&format!("/things/{thing}/features/temperature"))?;
+        (feature["properties"]["value"] == value).then_some(())
+    });
+}
+
+/// A device says it with its own credentials; a person reads it through the facade.
+fn telemetry(value: f64) {
+    let payload = json!({"temperature": value}).to_string();
+    publish("sensor-01", &password_of("sensor-01"), THING, &payload).ok();
+    wait_temperature(THING, value);
+}
+
+fn telemetry_goes_in() {
     publish("sensor-01", "wrong", THING, r#"{"temperature":1}"#).refused();
-    publish("sensor-01", &password, THING, r#"{"temperature":31.5}"#).ok();
+    telemetry(31.5);
+    // The broker takes a message for another's thing and passes it on to nobody.
+    let password = password_of("sensor-01");
+    let _taken_or_not = publish("sensor-01", &password, BY_HAND, r#"{"forged":1}"#);
+    publish("by-hand", &password_of("by-hand"), BY_HAND, r#"{"temperature":7.5}"#).ok();
+    wait_temperature(BY_HAND, 7.5);
+    let features = facade(&format!("/things/{BY_HAND}/features")).expect("it has features");
+    assert!(features.get("forged").is_none(), "{features}");
 }
 
 fn engine_logs_debug() -> bool {
@@ -153,6 +199,7 @@ fn upgrade() {
     assert!(engine_logs_debug(), "the new value is in the pods");
     assert_eq!(user("twinops-facade"), before, "a Secret that exists is never changed");
     samples_ready();
+    telemetry(32.5);
 }
 
 fn holder() -> Option<String> {
@@ -189,6 +236,7 @@ fn engine_keeps_its_data() {
     wait_value(things, &before);
     all_ready();
     declare("hall-3");
+    telemetry(35.5);
 }
 
 fn uninstall() {
