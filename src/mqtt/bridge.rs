@@ -211,7 +211,11 @@ impl Driver {
         let (wire, to) = link.outgoing();
         // A session that is there may be of other settings, so the first connection always subscribes. Later ones do
         // not: 3.1.1 would send all that is retained once more.
-        if !welcome.session_present || !self.has_subscribed {
+        if !welcome.session_present {
+            // What was subscribed went with it, and this connection may break before the broker hears of it anew.
+            self.has_subscribed = false;
+        }
+        if !self.has_subscribed {
             wire.subscribe(SUBSCRIPTION, &self.subscriptions, to)?;
         }
         self.outbox.again(welcome.receive_maximum, wire, to)?;
@@ -368,9 +372,7 @@ impl Driver {
         while let Some(id) = self.core.acks.due() {
             Wire::acknowledge(id, to);
         }
-        if to.len() < UNSENT_MAX {
-            self.outbox.send(wire, to)?;
-        }
+        self.outbox.send(wire, UNSENT_MAX, to)?;
         Ok(())
     }
 

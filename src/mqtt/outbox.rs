@@ -7,6 +7,8 @@ use super::wire::{Wire, WireError};
 
 /// Messages that wait for the broker; the oldest go first when there are more. A device asks for its state anew.
 const WAITING_MAX: usize = 10_000;
+/// And the bytes of all of them, with those that are sent and not acknowledged.
+const BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Sent and not acknowledged, whatever the broker allows.
 const UNACKNOWLEDGED_MAX: u16 = 1_000;
 /// Packet ids below this are for subscriptions.
@@ -18,6 +20,12 @@ struct Letter {
     payload: Bytes,
 }
 
+impl Letter {
+    fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
 /// Messages on their way to the broker.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -25,6 +33,8 @@ pub struct Outbox {
     /// With the ids they were sent under.
     sent: VecDeque<(u16, Letter)>,
     last_id: u16,
+    /// Of all letters.
+    bytes: usize,
     /// Messages that went because there were too many.
     pub dropped: u64,
     limit: u16,
@@ -32,11 +42,15 @@ pub struct Outbox {
 
 impl Outbox {
     pub fn push(&mut self, topic: String, payload: Vec<u8>) {
-        if self.waiting.len() >= WAITING_MAX {
-            self.waiting.pop_front();
+        let letter = Letter { topic, payload: payload.into() };
+        self.bytes += letter.bytes();
+        self.waiting.push_back(letter);
+        while self.waiting.len() > WAITING_MAX || self.bytes > BYTES_MAX {
+            // Those that are sent are the broker's to acknowledge.
+            let Some(oldest) = self.waiting.pop_front() else { break };
+            self.bytes -= oldest.bytes();
             self.dropped += 1;
         }
-        self.waiting.push_back(Letter { topic, payload: payload.into() });
     }
 
     /// A new connection: what was not acknowledged is sent again.
@@ -48,9 +62,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Writes what may be sent.
-    pub fn send(&mut self, wire: Wire, to: &mut BytesMut) -> Result<(), WireError> {
-        while self.sent.len() < usize::from(self.limit) {
+    /// Writes what may be sent, until `to` holds `most` bytes.
+    pub fn send(&mut self, wire: Wire, most: usize, to: &mut BytesMut) -> Result<(), WireError> {
+        while self.sent.len() < usize::from(self.limit) && to.len() < most {
             let Some(letter) = self.waiting.pop_front() else { break };
             let id = self.next_id();
             wire.publish(Some(id), false, &letter.topic, &letter.payload, to)?;
@@ -71,7 +85,8 @@ impl Outbox {
     pub fn acknowledged(&mut self, id: u16) {
         // Almost always the oldest.
         if let Some(at) = self.sent.iter().position(|(sent, _)| *sent == id) {
-            self.sent.remove(at);
+            let letter = self.sent.remove(at);
+            self.bytes -= letter.map_or(0, |(_, letter)| letter.bytes());
         }
     }
 
@@ -106,7 +121,7 @@ mod tests {
         for topic in ["a", "b", "c"] {
             outbox.push(topic.to_owned(), vec![]);
         }
-        outbox.send(WIRE, &mut bytes).unwrap();
+        outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
         let first = sent(&mut bytes);
         assert_eq!(
             first.iter().map(|(_, dup, topic)| (*dup, topic.as_str())).collect::<Vec<_>>(),
@@ -117,7 +132,7 @@ mod tests {
         // The connection breaks before anything else.
         let mut bytes = BytesMut::new();
         outbox.again(2, WIRE, &mut bytes).unwrap();
-        outbox.send(WIRE, &mut bytes).unwrap();
+        outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
         let again = sent(&mut bytes);
         assert_eq!(again[0], (first[1].0, true, "b".to_owned()));
         assert_eq!((again[1].1, again[1].2.as_str(), outbox.len()), (false, "c", 2));
@@ -132,5 +147,28 @@ mod tests {
         }
         assert_eq!((outbox.len(), outbox.dropped), (WAITING_MAX, 3));
         assert_eq!(outbox.waiting.front().map(|letter| letter.topic.as_str()), Some("3"));
+    }
+
+    #[test]
+    fn large_ones_are_bounded_in_bytes_whether_they_wait_or_are_sent() {
+        let (mut outbox, mut bytes) = (Outbox::default(), BytesMut::new());
+        outbox.again(2, WIRE, &mut bytes).unwrap();
+        let large = || vec![0; BYTES_MAX / 8];
+        (0..20).for_each(|number| outbox.push(number.to_string(), large()));
+        assert!(outbox.bytes <= BYTES_MAX && outbox.len() == 7, "{} in {}", outbox.bytes, outbox.len());
+        assert_eq!(outbox.dropped, 13);
+
+        outbox.send(WIRE, 1, &mut bytes).unwrap();
+        assert_eq!(outbox.sent.len(), 1, "no more than has room");
+        outbox.push("one more".to_owned(), large());
+        assert!(outbox.bytes <= BYTES_MAX);
+        let id = outbox.sent[0].0;
+        outbox.acknowledged(id);
+        outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
+        for (id, _) in sent(&mut bytes).into_iter().map(|(id, _, topic)| (id, topic)) {
+            outbox.acknowledged(id);
+        }
+        outbox.waiting.clear();
+        assert!(outbox.bytes <= BYTES_MAX);
     }
 }

@@ -14,8 +14,10 @@ use crate::twin::id::ThingId;
 
 /// What the caller learns of a thing.
 pub const ABOUT: &str = "thingId,_revision,_metadata/twinops/telemetry,features/*/desiredProperties";
-/// Everything but what devices write below the features, which would be our own writes, of all bridges.
+/// Everything but what devices write below the features, and what is merged into all of them at once: that would be
+/// our own writes, of all bridges.
 const FILTER: &str = "or(not(like(resource:path,\"/features*\")),\
+and(eq(resource:path,\"/features\"),ne(topic:action,\"merged\")),\
 and(like(resource:path,\"/features/*\"),not(like(resource:path,\"/features/*/*\"))),\
 like(resource:path,\"*/desiredProperties*\"),eq(topic:action,\"deleted\"))";
 /// How long Ditto waits for an answer to a message that does not say. Source: Ditto 3.8, `ditto.gateway.message`.

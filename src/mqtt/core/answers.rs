@@ -9,8 +9,9 @@ use crate::ditto::link::{Heard, What};
 use crate::ports::{Refused, Said};
 use crate::twin::telemetry::{Reject, Rules, Sheet};
 
-/// A thing that is there when asked and missing when written, so often in a row, may be read and not written.
-const CONTRADICTIONS_MAX: u32 = 3;
+/// A thing that is there when asked and missing when written, so often in a row, may be read and not written; one that
+/// is missing when asked and there when made is hidden.
+pub(super) const CONTRADICTIONS_MAX: u32 = 3;
 
 impl Core {
     /// Takes what the link says. [`Core::turn`] sends what comes of it.
@@ -127,15 +128,30 @@ impl Core {
                 self.lanes[index].asking = None;
                 self.not_found(index, now);
             }
-            (CallKind::Create, Ok(_) | Err(Refused::Changed(_))) => {
+            (CallKind::Create, Ok(_)) => {
                 self.counts.created += 1;
+                self.lanes[index].asking = None;
+                self.know(index, Known::No);
+            }
+            // Somebody else has just made it, or it is hidden from us: then it is missing again when asked.
+            (CallKind::Create, Err(Refused::Changed(_)))
+                if self.lanes[index].contradictions < CONTRADICTIONS_MAX =>
+            {
+                self.lanes[index].contradictions += 1;
                 self.lanes[index].asking = None;
                 self.know(index, Known::No);
             }
             (CallKind::Create, Err(refused)) => {
                 self.lanes[index].asking = None;
+                self.lanes[index].contradictions = 0;
                 self.know(index, Known::Missing(now + MISSING_FOR));
-                self.drop_waiting(index, Reject::Refused, &format!("it was not created: {refused}"), now);
+                let why = match refused {
+                    Refused::Changed(_) => {
+                        "it is there and hidden from the bridge: its policy gives no READ".to_owned()
+                    }
+                    refused => format!("it was not created: {refused}"),
+                };
+                self.drop_waiting(index, Reject::Refused, &why, now);
             }
         }
         self.queue(index);

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::answers::CONTRADICTIONS_MAX;
 use super::*;
 use crate::ditto::link::{Heard, LiveMessage};
 use crate::ports::{Refused, Said};
@@ -284,6 +285,20 @@ fn a_thing_is_made_when_that_is_wanted() {
     bench.answer(Err(Refused::Missing(said(404))));
     bench.answer(Err(Refused::Forbidden(said(403))));
     assert_eq!((bench.rejected(Reject::Refused), bench.acked.len()), (1, 2));
+}
+
+#[test]
+fn a_thing_that_is_there_and_hidden_is_not_made_for_ever() {
+    let policy = PolicyId::parse("a:p").unwrap();
+    let mut bench = Bench::new(CoreOptions { auto_create: Some(policy.clone()), ..options() });
+    bench.say(A, r#"{"t": 1}"#);
+    for _ in 0..=CONTRADICTIONS_MAX {
+        assert_eq!(bench.answer(Err(Refused::Missing(said(404)))), What::About);
+        assert_eq!(bench.answer(Err(Refused::Changed(said(412)))), What::Create(policy.clone()));
+    }
+    assert!(bench.orders.is_empty(), "{:?}", bench.orders);
+    assert_eq!((bench.rejected(Reject::Refused), bench.acked.as_slice()), (1, &[1][..]));
+    assert_eq!(bench.core.counts.created, 0);
 }
 
 #[test]

@@ -74,3 +74,17 @@ fn what_changed_while_the_bridge_was_away_is_told_to_devices_that_speak() {
     publish(mosquitto.port, "devices/org.t:a/telemetry", r#"{"t": 1}"#, &[]);
     wait_for("the change", SOON, || all.log().contains(r#""value":{"lamp":{"on":true}}"#).then_some(()));
 }
+
+#[test]
+fn what_is_written_to_all_features_at_once_is_told_too() {
+    let site = Site::start(&[]);
+    create(site.ditto(), "org.t:a");
+    let all = subscribe(site.path(), "all", site.mosquitto.port, "devices/org.t:a/commands", &[]);
+    wait_for("the subscription", SOON, || {
+        publish(site.mosquitto.port, "devices/org.t:a/commands/get", "", &[]);
+        all.log().contains("desired").then_some(())
+    });
+    let features = json!({"lamp": {"desiredProperties": {"on": true}}});
+    assert_eq!(site.ditto().call(USER, "PUT", "/things/org.t:a/features", Some(&features)).0, 201);
+    wait_for("the change", SOON, || all.log().contains(r#""value":{"lamp":{"on":true}}"#).then_some(()));
+}
