@@ -240,6 +240,8 @@ impl Shared {
         self.twins.latest.forget_all();
         self.policies.latest.forget_all();
         self.ready.lock().clear();
+        // Who leads next hears for itself; old news would name the wrong subject later.
+        self.heard.lock().clear();
         self.telemetry.twins(0, 0);
         self.telemetry.leads(false);
     }

@@ -1,7 +1,7 @@
 //! Whether every watch is filled and alive.
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
@@ -109,13 +109,17 @@ impl Health {
     }
 }
 
-/// The waits of a watch that fails.
+/// The waits of a watch that fails. They are short again once it has not failed for [`QUIET`]: a watch says that it
+/// begins before each list, also when no list comes of it, so what it says proves nothing.
 #[derive(Debug)]
-pub struct Patience(Duration);
+pub struct Patience {
+    next: Duration,
+    failed: Option<Instant>,
+}
 
 impl Default for Patience {
     fn default() -> Self {
-        Self(FIRST)
+        Self { next: FIRST, failed: None }
     }
 }
 
@@ -123,16 +127,19 @@ impl Iterator for Patience {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let wait = self.0.mul_f64(0.75 + 0.25 * rand::random::<f64>());
-        self.0 = self.0.saturating_mul(2).min(LONGEST);
+        let now = Instant::now();
+        if self.failed.is_some_and(|at| now.saturating_duration_since(at) >= QUIET) {
+            self.next = FIRST;
+        }
+        self.failed = Some(now);
+        let wait = self.next.mul_f64(0.75 + 0.25 * rand::random::<f64>());
+        self.next = self.next.saturating_mul(2).min(LONGEST);
         Some(wait)
     }
 }
 
 impl Backoff for Patience {
-    fn reset(&mut self) {
-        *self = Self::default();
-    }
+    fn reset(&mut self) {}
 }
 
 #[cfg(test)]
@@ -157,11 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn patience_grows_to_its_limit_and_starts_over() {
+    fn patience_grows_while_lists_fail_and_starts_over_after_a_quiet_time() {
         let mut patience = Patience::default();
-        let waits: Vec<_> = patience.by_ref().take(6).collect();
+        let failure = |patience: &mut Patience| {
+            // Said before each list.
+            patience.reset();
+            patience.next().unwrap()
+        };
+        let waits: Vec<_> = (0..6).map(|_| failure(&mut patience)).collect();
         assert!(waits[0] <= FIRST && waits[5] <= LONGEST && waits[5] >= LONGEST * 3 / 4, "{waits:?}");
-        patience.reset();
-        assert!(patience.next().unwrap() <= FIRST);
+        patience.failed = Instant::now().checked_sub(QUIET);
+        assert!(failure(&mut patience) <= FIRST);
     }
 }
