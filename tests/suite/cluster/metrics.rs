@@ -10,8 +10,14 @@ use crate::support::gate::Gate;
 use crate::support::wait_for;
 
 /// What other roles feed.
-const OF_OTHERS: [&str; 5] =
-    ["twinops_mqtt_", "twinops_request", "twinops_sockets", "twinops_logins", "twinops_build"];
+const OF_OTHERS: [&str; 6] = [
+    "twinops_mqtt_",
+    "twinops_request",
+    "twinops_sockets",
+    "twinops_logins",
+    "twinops_build",
+    "twinops_tls_",
+];
 /// What is nought most of the time, and there all the same.
 const MAY_BE_ZERO: &str = "twinops_queue_depth";
 
