@@ -1,7 +1,7 @@
 // A DigitalTwin operator as one writes it with controller-runtime: the peer of `bench/run operator`.
 //
 // The same custom resource and the same calls as `twinops operator` makes for a new twin: the finalizer,
-// GET and PUT of the thing, the status. No policies, no adoption, no three-way removal.
+// a PUT of the thing that replaces none, the status. No policies, no adoption, no three-way removal.
 package main
 
 import (
@@ -104,15 +104,9 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			return ctrl.Result{}, err
 		}
 	}
-	status, err := r.call(ctx, http.MethodGet, thingID, nil)
-	if err != nil {
+	body := map[string]any{"policyId": r.policy, "attributes": twin.Spec.Attributes, "features": twin.Spec.Features}
+	if _, err := r.call(ctx, http.MethodPut, thingID, body); err != nil {
 		return ctrl.Result{}, err
-	}
-	if status == http.StatusNotFound {
-		body := map[string]any{"policyId": r.policy, "attributes": twin.Spec.Attributes, "features": twin.Spec.Features}
-		if _, err := r.call(ctx, http.MethodPut, thingID, body); err != nil {
-			return ctrl.Result{}, err
-		}
 	}
 	return ctrl.Result{}, r.report(ctx, twin, thingID)
 }
@@ -146,6 +140,9 @@ func (r *reconciler) call(ctx context.Context, method, thingID string, body any)
 	}
 	request.Header.Set("x-ditto-pre-authenticated", r.user)
 	request.Header.Set("content-type", "application/json")
+	if method == http.MethodPut {
+		request.Header.Set("if-none-match", "*")
+	}
 	answer, err := r.http.Do(request)
 	if err != nil {
 		return 0, err
@@ -154,7 +151,8 @@ func (r *reconciler) call(ctx context.Context, method, thingID string, body any)
 	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
 		return 0, err
 	}
-	if answer.StatusCode >= 400 && answer.StatusCode != http.StatusNotFound {
+	there := answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusPreconditionFailed
+	if answer.StatusCode >= 400 && !there {
 		return answer.StatusCode, fmt.Errorf("%s %s: %s", method, thingID, answer.Status)
 	}
 	return answer.StatusCode, nil

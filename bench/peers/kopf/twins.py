@@ -1,7 +1,7 @@
 """A DigitalTwin operator as one writes it with kopf: the peer of `bench/run operator`.
 
 The same custom resource and the same calls as `twinops operator` makes for a new twin: the finalizer
-(kopf's own), GET and PUT of the thing, the status. No policies, no adoption, no three-way removal.
+(kopf's own), a PUT of the thing that replaces none, the status. No policies, no adoption, no three-way removal.
 
     twins.py KUBECONFIG DITTO_URL POLICY
 """
@@ -43,15 +43,11 @@ def path(spec) -> str:
 @kopf.on.create(*KIND)
 @kopf.on.update(*KIND, field="spec")
 async def reconcile(spec, meta, patch: kopf.Patch, memo: kopf.Memo, **_):
-    async with memo.http.get(path(spec)) as answer:
-        missing = answer.status == 404
+    body = {"policyId": policy, "attributes": dict(spec.get("attributes", {})), "features": dict(spec.get("features", {}))}
+    async with memo.http.put(path(spec), json=body, headers={"if-none-match": "*"}) as answer:
+        if answer.status >= 400 and answer.status != 412:
+            raise kopf.TemporaryError(f"PUT: {answer.status}", delay=1)
         await answer.read()
-    if missing:
-        body = {"policyId": policy, "attributes": dict(spec.get("attributes", {})), "features": dict(spec.get("features", {}))}
-        async with memo.http.put(path(spec), json=body) as answer:
-            if answer.status >= 400:
-                raise kopf.TemporaryError(f"PUT: {answer.status}", delay=1)
-            await answer.read()
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     patch.status["thingId"] = spec["thingId"]
     patch.status["observedGeneration"] = meta["generation"]
