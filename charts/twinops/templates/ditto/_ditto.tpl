@@ -92,6 +92,9 @@ ditto.gateway.authentication.oauth.openid-connect-issuers {
 - name: DITTO_DEVOPS_FEATURE_MERGE_THINGS_ENABLED
   value: "true"
 {{- if eq $service "gateway" }}
+# HOSTNAME alone would bind it to the pod's address, which `kubectl port-forward` does not ask.
+- name: BIND_HOSTNAME
+  value: "0.0.0.0"
 # With it, whoever reaches the gateway may be anybody: NetworkPolicies let nobody in but our pods.
 - name: ENABLE_PRE_AUTHENTICATION
   value: {{ $ditto.preAuthentication | quote }}
