@@ -202,9 +202,11 @@ fn upgrade() {
     telemetry(32.5);
 }
 
-fn holder() -> Option<String> {
+/// The holder's name begins with its host's, which is the pod's; what follows is new in every life of the process.
+fn leading_pod() -> Option<String> {
     let lease = get(&["lease", "-n", HOME, "twinops"]);
-    lease["spec"]["holderIdentity"].as_str().map(str::to_owned)
+    let (pod, _) = lease["spec"]["holderIdentity"].as_str()?.split_once('_')?;
+    Some(pod.to_owned())
 }
 
 /// Declares another value for an attribute, and waits until it is in the engine.
@@ -216,13 +218,11 @@ fn declare(location: &str) {
 
 fn leader_hands_over() {
     declare("hall-1");
-    let before = holder().expect("an operator leads");
-    // The holder's name begins with its host's, which is the pod's.
-    let pod = before.split('_').next().expect("a name").to_owned();
-    kill_containers(HOME, &pod);
+    let before = leading_pod().expect("an operator leads");
+    kill_containers(HOME, &before);
     declare("hall-2");
-    let after = holder().expect("another leads");
-    assert_ne!(before, after);
+    let after = leading_pod().expect("another leads");
+    assert_ne!(before, after, "the pod whose process was killed leads again");
     all_ready();
 }
 
