@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{CHART, NAME, VARIANTS, helm, pod_of, render, set, template, title};
+use super::{CHART, NAME, RELEASE, VARIANTS, helm, pod_of, render, set, template, title};
 use crate::support::generated;
 
 /// Every container of a pod, those that run first among them.
@@ -222,6 +222,25 @@ fn the_bridge_runs_where_a_broker_is_and_says_so_where_none_is() {
     assert!(said.contains("externalBroker.url") && said.contains("bridge.enabled=false"), "{said}");
     let said = refused(&[&elsewhere[..], &["externalBroker.caSecret=ca"]].concat());
     assert!(said.contains("mqtts://"), "{said}");
+}
+
+/// The operator's pod makes the Secrets: without it every other pod would wait for them for ever.
+#[test]
+fn without_the_operator_helm_names_the_secrets_that_nobody_makes() {
+    let off = ["operator.enabled=false", "backend=engine"];
+    let said = helm(&[&["template", RELEASE, CHART][..], &set(&off)].concat()).refused();
+    for part in ["facade", "engine", "mosquitto"] {
+        assert!(said.contains(&format!("{NAME}-{part}")), "{part}: {said}");
+    }
+    assert!(said.contains("existingSecret") && said.contains("secrets.ensure=false"), "{said}");
+    let brought = [
+        "facade.auth.existingSecret=users",
+        "engine.existingSecret=engine",
+        "mosquitto.existingSecret=broker",
+    ];
+    for more in [&brought[..], &["secrets.ensure=false"]] {
+        assert!(!render(&[&off[..], more].concat(), &[]).is_empty());
+    }
 }
 
 /// As the process reads it: a flag or a variable it does not know would end it.
