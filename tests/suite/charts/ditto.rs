@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{pod_of, render};
+use super::{NAME, pod_of, render};
 
 const SERVICES: [&str; 5] = ["policies", "things", "things-search", "gateway", "connectivity"];
 /// Read by Ditto's Java code, not by its configuration: `HostNameSupplier`, `InstanceIdentifierSupplier`.
@@ -48,6 +48,17 @@ fn every_variable_is_one_that_ditto_reads() {
         !read_by("gateway").contains("POD_LABEL_SELECTOR")
             && !read_by("gateway").contains("MONGO_DB_CA_FILE")
     );
+}
+
+/// `kubectl port-forward` asks at the loopback of the pod. Source: gateway.conf, where `BIND_HOSTNAME` counts more than `HOSTNAME`.
+#[test]
+fn the_gateway_listens_where_port_forward_asks() {
+    let gateway = render(&[], &[])
+        .into_iter()
+        .find(|one| one["kind"] == "Deployment" && one["metadata"]["name"] == format!("{NAME}-gateway"));
+    let env = pod_of(&gateway.expect("a gateway")).unwrap()["spec"]["containers"][0]["env"].clone();
+    let bound = env.as_array().unwrap().iter().find(|one| one["name"] == "BIND_HOSTNAME");
+    assert_eq!(bound.expect("it is told")["value"], "0.0.0.0");
 }
 
 /// Without a selector of its own Ditto asks for `actorSystemName=<service name>`. Source: ditto-pekko-config.conf.
