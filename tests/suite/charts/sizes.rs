@@ -57,6 +57,15 @@ fn production_stands_on_more_than_one_leg() {
         assert!(object["spec"]["replicas"].as_u64().unwrap() >= 2, "{name}");
     }
     let objects = render(&[PRODUCTION], &[]);
-    assert!(objects.iter().any(|object| object["kind"] == "HorizontalPodAutoscaler"));
+    let find = |kind: &str| objects.iter().find(|object| object["kind"] == kind);
+    assert!(find("HorizontalPodAutoscaler").is_some());
+    // The facade speaks TLS behind it.
+    let annotations = &find("Ingress").expect("an Ingress")["metadata"]["annotations"];
+    assert_eq!(annotations["nginx.ingress.kubernetes.io/backend-protocol"], "HTTPS");
+    // Prometheus is told where to look, and let in.
+    assert!(find("PodMonitor").is_some());
+    let lets_in =
+        |object: &Value| object["kind"] == "NetworkPolicy" && object.to_string().contains("\"monitoring\"");
+    assert!(objects.iter().any(lets_in));
     assert!(objects.iter().all(|object| !object["metadata"]["name"].as_str().unwrap().ends_with("-mongodb")));
 }
