@@ -1,7 +1,9 @@
 //! What the chart renders: always the same, taken whole by a real API server, safe pods.
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use super::{CHART, RELEASE, VARIANTS, helm, objects, pod_of, render, set, template, title};
+use super::{CHART, NAME, RELEASE, VARIANTS, helm, objects, pod_of, render, set, template, title};
 use crate::crds::installed;
 
 #[test]
@@ -78,6 +80,71 @@ fn every_pod_may_run_where_pod_security_is_restricted() {
     let bad = json!({"metadata": {}, "spec": {"containers": [{"name": "x", "image": "x", "securityContext": {"privileged": true}}]}});
     let (taken, why) = try_pod("a privileged pod", &bad);
     assert!(!taken && why.contains("violates PodSecurity \"restricted"), "{why}");
+}
+
+/// No API server here knows their kinds. Source of the fields: the API reference of the Prometheus operator.
+#[test]
+fn monitors_find_the_ports_that_tell_metrics_and_bear_the_labels_asked_for() {
+    let asked = [
+        "metrics.podMonitor.enabled=true",
+        "metrics.podMonitor.labels.release=prometheus",
+        "metrics.serviceMonitor.enabled=true",
+        "metrics.serviceMonitor.labels.release=prometheus",
+    ];
+    let selects = |monitor: &Value, labels: &Value| {
+        let wanted = monitor["spec"]["selector"]["matchLabels"].as_object().expect("a selector");
+        wanted.iter().all(|(key, value)| labels[key] == *value)
+    };
+    for (backend, of_ditto) in [("backend=ditto", 5), ("backend=engine", 0)] {
+        let objects = render(&[&asked[..], &[backend]].concat(), &[]);
+        let named = |kind: &str| {
+            let name = format!("{NAME}-metrics");
+            let found = objects.iter().find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
+            found.unwrap_or_else(|| panic!("no {kind}"))
+        };
+        let (of_pods, of_services) = (named("PodMonitor"), named("ServiceMonitor"));
+        let pods: Vec<_> = objects.iter().filter(|one| one["kind"] != "Pod").filter_map(pod_of).collect();
+        let with_port = |port: &Value| -> BTreeSet<&str> {
+            let has = |pod: &&Value| {
+                let ports = pod["spec"]["containers"][0]["ports"].as_array();
+                ports.into_iter().flatten().any(|one| one["name"] == *port)
+            };
+            let labels = pods.iter().filter(has).map(|pod| &pod["metadata"]["labels"]);
+            let selected = labels.filter(|&labels| selects(of_pods, labels));
+            selected.map(|labels| labels["app.kubernetes.io/component"].as_str().expect("a part")).collect()
+        };
+        for (monitor, field) in [(of_pods, "podMetricsEndpoints"), (of_services, "endpoints")] {
+            assert_eq!(monitor["apiVersion"], "monitoring.coreos.com/v1");
+            assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+            let fields: BTreeSet<_> = monitor["spec"].as_object().expect("a spec").keys().collect();
+            assert!(fields.iter().all(|name| *name == "selector" || *name == field), "{fields:?}");
+            for endpoint in monitor["spec"][field].as_array().expect("endpoints") {
+                let mut fields = endpoint.as_object().expect("an endpoint").keys();
+                let known = ["port", "path", "interval", "relabelings"];
+                assert!(fields.all(|name| known.contains(&name.as_str())), "{endpoint}");
+            }
+            // Of the pods that have the port ours alone are asked.
+            let ours = &monitor["spec"][field][0]["relabelings"][0];
+            assert_eq!((&ours["action"], &ours["regex"]), (&json!("keep"), &json!("operator|facade|bridge")));
+            let labels = json!(["__meta_kubernetes_pod_label_app_kubernetes_io_component"]);
+            assert_eq!(ours["sourceLabels"], labels);
+        }
+        let endpoints = of_pods["spec"]["podMetricsEndpoints"].as_array().expect("endpoints");
+        assert_eq!(
+            (&endpoints[0]["port"], &endpoints[0]["path"]),
+            (&json!("management"), &json!("/metrics"))
+        );
+        let ours = BTreeSet::from(["operator", "facade", "bridge"]);
+        assert!(with_port(&endpoints[0]["port"]).is_superset(&ours), "{backend}");
+        assert_eq!(endpoints.len(), if of_ditto > 0 { 2 } else { 1 }, "{backend}");
+        let ditto = endpoints.get(1).map(|one| with_port(&one["port"]).len());
+        assert_eq!(ditto.unwrap_or_default(), of_ditto, "{backend}");
+        let service = named("Service");
+        assert!(selects(of_services, &service["metadata"]["labels"]), "{backend}");
+        let port = &service["spec"]["ports"][0];
+        assert_eq!(of_services["spec"]["endpoints"][0]["port"], port["name"]);
+        assert_eq!(port["targetPort"], endpoints[0]["port"]);
+    }
 }
 
 #[test]
