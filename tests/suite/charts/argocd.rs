@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::objects;
 use crate::cluster::{Desk, NO_RESYNC};
@@ -54,9 +54,13 @@ fn lua(value: &Value, text: &mut String) {
     }
 }
 
-/// Status and message, as `health.lua` of the kind gives them. Argo CD runs Lua 5.1.
+/// Status and message, as `health.lua` of the kind gives them.
 fn health(kind: &str, object: &Value) -> (String, String) {
-    let check = read(&format!("{ARGOCD}/resource_customizations/twinops.dev/{kind}/health.lua"));
+    judge(&read(&format!("{ARGOCD}/resource_customizations/twinops.dev/{kind}/health.lua")), object)
+}
+
+/// Status and message, as a check gives them. Argo CD runs Lua 5.1.
+fn judge(check: &str, object: &Value) -> (String, String) {
     let mut text = "obj = ".to_owned();
     lua(object, &mut text);
     write!(
@@ -104,6 +108,21 @@ fn the_configuration_holds_the_checks() {
         let key = format!("resource.customizations.health.twinops.dev_{kind}");
         assert_eq!(configuration["data"][key].as_str(), Some(check.as_str()), "{kind}");
     }
+}
+
+/// What a parent of the two Applications waits for.
+#[test]
+fn an_application_is_as_healthy_as_it_says() {
+    let configuration = yaml(&format!("{ARGOCD}/argocd-cm.yaml"));
+    let check = configuration["data"]["resource.customizations.health.argoproj.io_Application"].as_str();
+    let said = |status: &Value| judge(check.expect("the check"), &json!({"status": status}));
+    let progressing = ("Progressing".to_owned(), String::new());
+    for nothing in [json!(null), json!({}), json!({"health": {}})] {
+        assert_eq!(said(&nothing), progressing, "{nothing}");
+    }
+    assert_eq!(said(&json!({"health": {"status": "Healthy"}})).0, "Healthy");
+    let degraded = json!({"health": {"status": "Degraded", "message": "no definitions"}});
+    assert_eq!(said(&degraded), ("Degraded".to_owned(), "no definitions".to_owned()));
 }
 
 #[test]
