@@ -145,21 +145,16 @@ fn nothing_differs_from_what_was_installed() {
 
 /// The way of docs/operations.md back from a stop.
 #[test]
-fn what_kubectl_scaled_goes_back_to_helm_by_force_conflicts() {
+fn what_kubectl_scaled_an_upgrade_sets_back() {
     let site = Site::new();
     let engine = ["backend=engine"];
     site.helm(&["install", RELEASE, CHART], &engine);
     let stop = ["-n", &site.namespace, "scale", "deployment", &format!("{NAME}-facade"), "--replicas=0"];
     site.cluster.kubectl("admin", &stop).ok();
-    let upgrade = ["upgrade", RELEASE, CHART, "--reset-then-reuse-values"];
-    let args = [&upgrade[..], &["--namespace", &site.namespace]].concat();
-    let said = helm_as(Some(&site.kubeconfig), &args).refused();
-    assert!(said.contains("conflict with \"kubectl\"") && said.contains(".spec.replicas"), "{said}");
-    site.helm(&[&upgrade[..], &["--force-conflicts"]].concat(), &[]);
+    assert_eq!(site.replicas("facade"), 0);
+    site.helm(&["upgrade", RELEASE, CHART, "--reset-then-reuse-values"], &[]);
     assert_eq!(site.replicas("facade"), 1);
     assert!(site.get("statefulset", &format!("{NAME}-engine")).is_some(), "with the values there were");
-    // It is helm's again.
-    site.helm(&upgrade, &[]);
 }
 
 /// Helm was cut off in the middle: the objects of the first half are there, the release is `failed` or pending.
