@@ -94,6 +94,10 @@ fn chart_before(folder: &Path) -> PathBuf {
         command.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(args);
         run(command, "")
     };
+    if git(&["rev-parse", "--is-shallow-repository"]).ok().trim() == "true" {
+        // A shallow clone brings what it lacks from where it came.
+        git(&["fetch", "--quiet", "--unshallow"]).ok();
+    }
     let is_committed = git(&["status", "--porcelain", "--", "charts/twinops"]).ok().is_empty();
     let before = if is_committed {
         format!("{}~1", git(&["log", "-1", "--format=%H", "--", "charts/twinops"]).ok().trim())
@@ -105,7 +109,7 @@ fn chart_before(folder: &Path) -> PathBuf {
     let taken = git(&["archive", "--output", path, &before, "charts/twinops"]);
     assert!(
         taken.success,
-        "the chart of {before} is not in this clone: run `git fetch --unshallow` ({})",
+        "the chart of {before} is not in this clone: run `git fetch origin` ({})",
         taken.stderr.trim()
     );
     let mut unpack = Command::new("tar");
