@@ -20,6 +20,10 @@ use super::connection::{Credentials, SetupError};
 const TOKEN_AGE_MAX: Duration = Duration::from_secs(10);
 /// Beyond this a file holds no token; Ditto takes 5,120 bytes of headers.
 const TOKEN_BYTES_MAX: u64 = 16 * 1_024;
+/// Stands where a secret of ours stood.
+const REDACTED: &str = "[redacted]";
+/// Bytes. A shorter password may be any word, and a text without it could not be read.
+const REDACTED_FROM: usize = 8;
 const PRE_AUTHENTICATED: HeaderName = HeaderName::from_static("x-ditto-pre-authenticated");
 
 #[derive(Clone)]
@@ -104,9 +108,15 @@ impl Login {
             Self::File(file) => file.last.lock().1.clone(),
             Self::None | Self::Fixed(..) => return text.to_owned(),
         };
-        match value.to_str().ok().and_then(|value| value.split_once(' ')) {
-            Some((_, secret)) if !secret.is_empty() => text.replace(secret, "[redacted]"),
-            _ => text.to_owned(),
+        let Some((scheme, secret)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
+            return text.to_owned();
+        };
+        let text = if secret.is_empty() { text.to_owned() } else { text.replace(secret, REDACTED) };
+        let pair = (scheme == "Basic").then(|| STANDARD.decode(secret).ok()).flatten();
+        let password = pair.and_then(|pair| String::from_utf8(pair).ok());
+        match password.as_deref().and_then(|pair| pair.split_once(':')) {
+            Some((_, password)) if password.len() >= REDACTED_FROM => text.replace(password, REDACTED),
+            _ => text,
         }
     }
 }
@@ -287,9 +297,13 @@ mod tests {
 
     #[test]
     fn s45_an_echoed_secret_is_taken_out() {
-        let password = SecretString::from("s3cret");
-        let login = Login::new(Credentials::Basic { username: "u".into(), password }).unwrap();
-        assert_eq!(login.redact("bad header: Basic dTpzM2NyZXQ="), "bad header: Basic [redacted]");
+        let basic = |password: &str| {
+            let password = SecretString::from(password);
+            Login::new(Credentials::Basic { username: "u".into(), password }).unwrap()
+        };
+        assert_eq!(basic("s3cret").redact("bad header: Basic dTpzM2NyZXQ="), "bad header: Basic [redacted]");
+        assert_eq!(basic("s3cret-pw").redact("u with s3cret-pw may not"), "u with [redacted] may not");
+        assert_eq!(basic("may").redact("u may not"), "u may not", "a word of many texts");
         let open = Login::new(Credentials::PreAuthenticated("nginx:ditto".into())).unwrap();
         assert_eq!(open.redact("nginx:ditto may not"), "nginx:ditto may not");
     }

@@ -186,16 +186,19 @@ pub(super) fn readable(
 }
 
 pub(super) fn parse(text: &str, schemes: [&str; 2], example: &str) -> Result<Url, String> {
-    let url =
-        Url::parse(text).map_err(|error| format!("`{text}` is no URL ({error}); write e.g. {example}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
+    // Looked for before it is parsed: what cannot be read may hold a password all the same.
+    if text.contains('@') {
         return Err("a URL holds no user and no password: use --ditto-username and DITTO_PASSWORD".into());
     }
+    // Nor is shown what may be a token.
+    let shown = text.split(['?', '#']).next().unwrap_or_default();
+    let url =
+        Url::parse(text).map_err(|error| format!("`{shown}` is no URL ({error}); write e.g. {example}"))?;
     if !schemes.contains(&url.scheme()) || url.host_str().is_none() {
-        return Err(format!("`{text}` does not start with {}; write e.g. {example}", schemes.join(" or ")));
+        return Err(format!("`{shown}` does not start with {}; write e.g. {example}", schemes.join(" or ")));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("`{text}` holds a query or a fragment; write e.g. {example}"));
+        return Err(format!("behind `{shown}` stands a query or a fragment; write e.g. {example}"));
     }
     Ok(url)
 }

@@ -356,6 +356,9 @@ fn devops(around: &Surroundings, mistakes: &mut Mistakes) -> Option<(String, Sec
 
 /// As browsers send it: scheme, host and a port that is not the usual one.
 fn origin(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        return Err("an origin holds no user and no password".to_owned());
+    }
     let wrong = || format!("`{text}` is no origin; write e.g. https://app.example or http://localhost:3000");
     let url = Url::parse(text).map_err(|_| wrong())?;
     let own = url.origin().ascii_serialization();
@@ -368,6 +371,10 @@ fn origin(text: &str) -> Result<String, String> {
 
 /// `mqtt://host:1883`, `mqtts://host`, `tcp://host`, `host:1883` or `host`.
 pub(super) fn broker(text: &str) -> Result<(String, u16), String> {
+    // Looked for before it is parsed: what cannot be read may hold a password all the same.
+    if text.contains('@') {
+        return Err("a URL holds no user and no password: use --mqtt-username and MQTT_PASSWORD".to_owned());
+    }
     let wrong = || format!("`{text}` is no broker; write e.g. mqtt://mosquitto:1883");
     let full = if text.contains("://") { text.to_owned() } else { format!("mqtt://{text}") };
     let url = Url::parse(&full).map_err(|_| wrong())?;

@@ -117,6 +117,8 @@ fn a_broker_is_named_in_many_ways() {
         ("mosquitto", Some(("mosquitto", 1883))),
         ("http://m", None),
         ("", None),
+        // Nobody would use them: they have flags of their own.
+        ("mqtt://user:word@m", None),
     ];
     for (text, expected) in rows {
         let read = broker(text).ok();

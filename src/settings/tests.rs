@@ -266,6 +266,29 @@ fn s45_settings_can_be_printed_without_showing_a_secret() {
 }
 
 #[test]
+fn s45_a_mistake_in_a_url_does_not_show_the_password_in_it() {
+    let lines = [
+        "apply d --ditto-url http://ada:canary@ditto",
+        "apply d --ditto-url http://ada:canary@ditto:99999",
+        "apply d --ditto-url http://ditto?token=canary",
+        "apply d --ditto-url http://ditto:99999#canary",
+        "apply d --ditto-ws-url ws://canary@ditto:99999/ws/2",
+        "bridge --mqtt-url mqtt://bridge:canary@broker",
+        "bridge --mqtt-url mqtt://bridge:canary@broker:99999",
+        "facade --auth none --mqtt-broker-url bridge:canary@broker",
+        "facade --auth none --cors-origin http://ada:canary@app",
+        "facade --auth oidc --oidc-audience a --oidc-issuer https://ada:canary@login:99999",
+        "health http://ada:canary@facade:99999/health",
+        "apply d --otlp-endpoint http://ada:canary@collector",
+    ];
+    for line in lines {
+        let mistakes = checked(&format!("twinops {line}"), &[]).unwrap_err();
+        let said = format!("{mistakes:?}");
+        assert!(!mistakes.is_empty() && !said.contains("canary"), "{line}: {said}");
+    }
+}
+
+#[test]
 fn a_folder_has_an_owner_and_prunes_only_when_told() {
     let cases = [
         ("twinops dev d", "folder", Prune::Never),

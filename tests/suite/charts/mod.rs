@@ -1,6 +1,7 @@
 //! The chart, through the real helm and a real API server.
 mod argocd;
 mod broker;
+mod canary;
 mod checkers;
 mod ditto;
 mod image;

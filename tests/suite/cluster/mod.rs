@@ -133,7 +133,10 @@ impl Operator {
     pub fn start_as(kubeconfig: &Path, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
         static STARTS: AtomicU32 = AtomicU32::new(0);
         let mut command = twinops();
-        command.args(["operator", "--management-listen", "127.0.0.1:0", "--log-level", "debug"]);
+        command.args(["operator", "--management-listen", "127.0.0.1:0"]);
+        if !more.contains(&"--log-level") {
+            command.args(["--log-level", "debug"]);
+        }
         command.arg("--kubeconfig").arg(kubeconfig);
         command.args(["--ditto-url", &ditto.url]).args(more);
         if !more.contains(&"--ditto-token-file") {
@@ -147,6 +150,11 @@ impl Operator {
             last_after(&child.log(), "operator: management ")
         });
         Self { child, management }
+    }
+
+    /// Where its management port is.
+    pub fn management(&self) -> &str {
+        &self.management
     }
 
     pub fn leads(&self) -> bool {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ACCOUNT, Desk, HOME, NO_RESYNC, Operator, chart, condition, ditto};
+use super::{ACCOUNT, Desk, HOME, NO_RESYNC, OPERATOR, Operator, USER, chart, condition, ditto};
 use crate::support::wait_for;
 
 /// For an operator that lacks a right to run into it.
@@ -92,9 +92,7 @@ fn poorer(desk: &Desk, resource: &str, verb: &str) -> Operator {
     Operator::start_as(&kubeconfig, ditto(), desk.folder.path(), &args)
 }
 
-/// Rights that only show when something goes wrong: who lacks them works on, and says so where it hurts.
-/// `get` on twins is for a twin that looks older than its thing, `get` on the definition for one that is being
-/// removed, `patch` on Events for one that happens again; `list` and `watch` on leases are kept by their own tests.
+/// Rights that only show when something rare happens: [`happen`] has it happen.
 const RARE: [(&str, &str); 6] = [
     ("digitaltwins", "get"),
     ("twinpolicies", "get"),
@@ -144,4 +142,68 @@ fn s44_one_right_fewer_is_noticed_and_named() {
     let found = desk.wait_ready("dt", "whole");
     assert_eq!(condition(&found, "Ready")["status"], "True");
     assert!(!desk.operator.child.log().contains("forbidden"), "{}", desk.operator.child.log());
+}
+
+/// What needs the right: a resource that looks older than what Ditto has, a deletion, an Event that comes again. Leases
+/// are looked at in any case.
+fn happen(desk: &Desk, operator: &Operator, resource: &str, name: &str) {
+    if resource == "leases" {
+        return;
+    }
+    let mut policy = desk.policy(name);
+    desk.apply(&policy).ok();
+    let mut twin = desk.twin(name);
+    twin["spec"]["policyRef"]["name"] = json!(name);
+    desk.apply(&twin).ok();
+    desk.wait_ready("dt", name);
+    let thing = format!("/things/{}", desk.id(name));
+    let wrong = json!({"attributes": {"location": "elsewhere"}});
+    match resource {
+        "digitaltwins" => {
+            let mut mark = desk.thing(name).expect("the thing")["_metadata"]["twinops"].clone();
+            mark["generation"] = json!(7);
+            let header = json!([{"key": "/twinops", "value": mark}]).to_string();
+            let answer = ditto().call_with(USER, "PATCH", &thing, Some(&wrong), &[("put-metadata", &header)]);
+            assert_eq!(answer.0, 204, "{}", answer.1);
+            twin["spec"]["attributes"]["location"] = json!("warehouse-2");
+            desk.apply(&twin).ok();
+        }
+        "twinpolicies" => {
+            let entry = format!("/policies/{}/entries/twinops", desk.id(name));
+            let (_, mut ours) = ditto().call(USER, "GET", &entry, None);
+            let kind = &mut ours["subjects"][OPERATOR]["type"];
+            let mut mark: Value = serde_json::from_str(kind.as_str().expect("the mark")).expect("JSON");
+            mark["generation"] = json!(7);
+            *kind = json!(mark.to_string());
+            assert_eq!(ditto().call(USER, "PUT", &entry, Some(&ours)).0, 204);
+            policy["spec"]["entries"]["devices"]["resources"]["thing:/features"]["grant"] = json!(["READ"]);
+            desk.apply(&policy).ok();
+        }
+        "customresourcedefinitions" => desk.delete("dt", name),
+        "events" => {
+            wait_for("the stream of changes", NOTICED, || {
+                (operator.metric("twinops_listening") == 1).then_some(())
+            });
+            for _ in 0..2 {
+                desk.patch_thing(USER, name, &wrong);
+                wait_for("the repair", NOTICED, || {
+                    (desk.thing(name)?["attributes"]["location"] == "warehouse-1").then_some(())
+                });
+            }
+        }
+        other => panic!("nothing is known that needs {other}"),
+    }
+}
+
+#[test]
+fn s44_a_right_that_is_rarely_used_is_missed_as_well() {
+    let mut desk = Desk::new(NO_RESYNC);
+    assert!(desk.operator.child.stop().success());
+    for (number, (resource, verb)) in RARE.iter().enumerate() {
+        let operator = poorer(&desk, resource, verb);
+        happen(&desk, &operator, resource, &format!("rare-{number}"));
+        let what = format!("no {verb} on {resource} to be noticed; the log:\n{}", operator.child.log());
+        let named = format!("cannot {verb} resource \"{resource}\"");
+        wait_for(&what, NOTICED, || operator.child.log().contains(&named).then_some(()));
+    }
 }
