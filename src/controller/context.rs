@@ -31,6 +31,7 @@ use super::lacks::Lacks;
 use super::latest::Latest;
 use super::lead::Lead;
 use super::namespaces::Namespaces;
+use super::packed::Packed;
 use super::wake::Wakes;
 use crate::api::status::DriftSeen;
 use crate::api::{DigitalTwin, TwinPolicy, annotation};
@@ -55,6 +56,7 @@ pub trait Managed:
     + Clone
     + Debug
     + DeserializeOwned
+    + Serialize
     + Send
     + Sync
     + 'static
@@ -126,15 +128,17 @@ pub struct Desk<K: Managed> {
     pub lacks: Lacks,
     /// Resources that wait for a pass.
     pub due: Due,
-    stores: Vec<Store<DeserializeGuard<K>>>,
+    /// Those that a dry run would have written: what waits for them is told what would come after.
+    pub would: Mutex<BTreeSet<Place>>,
+    stores: Vec<Store<Packed<K>>>,
     wakes: HashMap<Scope, Arc<Wakes>>,
 }
 
 /// The store of one watch with the end that fills it.
 pub struct Shelf<K: Managed> {
     pub scope: Scope,
-    pub store: Store<DeserializeGuard<K>>,
-    pub writer: Writer<DeserializeGuard<K>>,
+    pub store: Store<Packed<K>>,
+    pub writer: Writer<Packed<K>>,
     pub wakes: Arc<Wakes>,
 }
 
@@ -151,19 +155,25 @@ impl<K: Managed> Desk<K> {
             definition: Definition::default(),
             lacks: Lacks::default(),
             due: Due::default(),
+            would: Mutex::default(),
             stores: shelves.iter().map(|shelf| shelf.store.clone()).collect(),
             wakes: shelves.iter().map(|shelf| (shelf.scope.clone(), Arc::clone(&shelf.wakes))).collect(),
         };
         (desk, shelves)
     }
 
-    /// All that can be read, of one namespace or of all.
-    pub fn all(&self, namespace: Option<&str>) -> Vec<Arc<DeserializeGuard<K>>> {
+    /// All there are, of one namespace or of all.
+    pub fn all(&self, namespace: Option<&str>) -> Vec<Arc<Packed<K>>> {
         let objects = self.stores.iter().flat_map(Store::state);
         objects.filter(|o| namespace.is_none_or(|name| o.meta().namespace.as_deref() == Some(name))).collect()
     }
 
-    pub fn find(&self, place: &Place) -> Option<Arc<DeserializeGuard<K>>> {
+    /// Reads what is kept, anew each time.
+    pub fn find(&self, place: &Place) -> Option<DeserializeGuard<K>> {
+        self.kept(place).map(|kept| kept.read())
+    }
+
+    pub fn kept(&self, place: &Place) -> Option<Arc<Packed<K>>> {
         let reference = ObjectRef::new(&place.1).within(&place.0);
         self.stores.iter().find_map(|store| store.get(&reference))
     }
@@ -172,6 +182,7 @@ impl<K: Managed> Desk<K> {
         self.tries.forget(place);
         self.latest.forget(place);
         self.due.forget(place);
+        self.would.lock().remove(place);
     }
 
     fn wake(&self, place: Place) -> bool {
@@ -213,7 +224,7 @@ impl Shared {
     pub fn refresh<K: Managed>(&self, place: &Place) {
         let mut catalog = self.catalog.lock();
         let found = K::desk(self).find(place);
-        let object = found.as_deref().and_then(|found| found.0.as_ref().ok());
+        let object = found.as_ref().and_then(|found| found.0.as_ref().ok());
         let woken = object.map(|object| object.enter(self, &mut catalog));
         drop(catalog);
         self.wake(woken.unwrap_or_default());

@@ -21,6 +21,8 @@ mod latest;
 mod lead;
 mod lease;
 mod namespaces;
+mod observer;
+mod packed;
 mod pass;
 mod policies;
 mod resync;

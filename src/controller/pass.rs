@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource as _;
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 
@@ -18,6 +17,7 @@ use super::error::with_causes;
 use super::events::Announcement;
 use super::finalizer::has_ours;
 use super::latest::Before;
+use super::packed::Packed;
 use super::status::{self, Basis, Saved};
 use crate::api::annotation::{self, is_set};
 use crate::reconcile::{Place, Report, Would};
@@ -27,7 +27,7 @@ use crate::twin::status::READY;
 
 /// One pass over one resource, once all lists are there and a place is free.
 pub async fn reconcile<K: Managed, D: Ditto>(
-    object: Arc<DeserializeGuard<K>>,
+    object: Arc<Packed<K>>,
     context: Arc<Context<D>>,
 ) -> Result<Action, Infallible> {
     let shared = &context.shared;

@@ -128,10 +128,9 @@ async fn twins_round<D: Ditto>(context: &Context<D>) -> Result<usize, Refused> {
 
 /// A twin that is as declared as far as its last pass knows: all others have a time of their own.
 fn settled_twin(shared: &Shared, place: &Place) -> Option<DigitalTwin> {
-    let found = shared.twins.find(place)?;
-    let twin = found.0.as_ref().ok()?;
+    let twin = shared.twins.find(place)?.0.ok()?;
     let is_quiet = twin.spec.suspend || is_paused(twin.meta());
-    (!is_quiet && is_settled(shared, twin)).then(|| twin.clone())
+    (!is_quiet && is_settled(shared, &twin)).then_some(twin)
 }
 
 fn is_settled<K: Managed>(shared: &Shared, object: &K) -> bool {
@@ -145,7 +144,7 @@ fn is_settled<K: Managed>(shared: &Shared, object: &K) -> bool {
 
 fn is_forgotten_twin(shared: &Shared, place: &Place) -> bool {
     let found = shared.twins.find(place);
-    let twin = found.as_deref().and_then(|found| found.0.as_ref().ok());
+    let twin = found.as_ref().and_then(|found| found.0.as_ref().ok());
     twin.is_some_and(|twin| is_forgotten(shared, twin, twin.spec.suspend || is_paused(twin.meta())))
 }
 
@@ -196,7 +195,8 @@ impl Revisions {
         let policies = shared.policies.all(None);
         let mut before = std::mem::take(&mut self.0);
         let mut differing = 0;
-        for policy in policies.iter().filter_map(|policy| policy.0.as_ref().ok()) {
+        for policy in &policies {
+            let Ok(policy) = &policy.read().0 else { continue };
             let place = place(policy.meta());
             let is_paused = policy.spec.suspend || is_paused(policy.meta());
             if is_paused && !is_forgotten(shared, policy, true) {

@@ -105,6 +105,6 @@ fn is_claimed(shared: &Shared, id: &str) -> bool {
 
 /// Also one that claims nothing, because it cannot be read or its namespace may not name the thing any more.
 fn lives(shared: &Shared, mark: &Mark) -> bool {
-    let found = shared.twins.find(&(mark.namespace.clone(), mark.name.clone()));
+    let found = shared.twins.kept(&(mark.namespace.clone(), mark.name.clone()));
     found.is_some_and(|found| found.meta().uid.as_ref() == Some(&mark.uid))
 }

@@ -105,11 +105,11 @@ impl Managed for DigitalTwin {
             shared.wake((std::iter::empty().collect(), policies));
         }
         let is_ready = !outcome.finished
-            && shared.twins.find(&place).is_some()
+            && shared.twins.kept(&place).is_some()
             && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
         tell_ready(shared, &place, is_ready);
         if let Some(heard) = heard {
-            if !outcome.observed && outcome.held().is_some() && shared.twins.find(&place).is_some() {
+            if !outcome.observed && outcome.held().is_some() && shared.twins.kept(&place).is_some() {
                 // It could not look: whose change it was is told by the pass that can.
                 shared.heard.lock().entry(place.clone()).or_insert(heard);
             } else {

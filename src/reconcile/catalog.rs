@@ -42,10 +42,10 @@ pub struct Catalog {
     twins: HashMap<Place, TwinCard>,
     policies: HashMap<Place, PolicyCard>,
     going: BTreeSet<Place>,
-    by_thing: HashMap<String, BTreeSet<Place>>,
-    by_policy: HashMap<String, BTreeSet<Place>>,
+    by_thing: HashMap<String, Places>,
+    by_policy: HashMap<String, Places>,
     /// Policies by the id of a policy that they import.
-    importers: HashMap<String, BTreeSet<Place>>,
+    importers: HashMap<String, Places>,
     /// Twins by the policy they name: a resource, or an id.
     users: BTreeMap<Named, BTreeSet<Place>>,
 }
@@ -81,8 +81,8 @@ impl Catalog {
         if let Some(card) = card {
             if let Some(id) = &card.thing_id {
                 let claims = self.by_thing.entry(id.clone()).or_default();
-                claims.insert(place.clone());
-                twins.extend(claims.iter().cloned());
+                claims.insert(place);
+                twins.extend(claims.0.iter().cloned());
             }
             if let Some(named) = named(place, card.policy.as_ref()) {
                 policies.extend(self.policies_named(&named));
@@ -120,11 +120,11 @@ impl Catalog {
         if let Some(card) = card {
             if let Some(id) = &card.policy_id {
                 let claims = self.by_policy.entry(id.clone()).or_default();
-                claims.insert(place.clone());
-                policies.extend(claims.iter().cloned());
+                claims.insert(place);
+                policies.extend(claims.0.iter().cloned());
             }
             for id in &card.imports {
-                self.importers.entry(id.clone()).or_default().insert(place.clone());
+                self.importers.entry(id.clone()).or_default().insert(place);
             }
             policies.extend(self.connected(&card));
             self.policies.insert(place.clone(), card);
@@ -189,7 +189,7 @@ impl Catalog {
 
     /// All resources that claim a thing id.
     pub fn claimants(&self, thing_id: &str) -> BTreeSet<Place> {
-        self.by_thing.get(thing_id).cloned().unwrap_or_default()
+        self.by_thing.get(thing_id).into_iter().flatten().cloned().collect()
     }
 
     /// Who holds a policy id, and the uids of all living resources that claim it.
@@ -254,7 +254,7 @@ impl Catalog {
     fn policies_named(&self, named: &Named) -> BTreeSet<Place> {
         match named {
             Named::Resource(place) => [place.clone()].into(),
-            Named::Id(id) => self.by_policy.get(id).cloned().unwrap_or_default(),
+            Named::Id(id) => self.by_policy.get(id).into_iter().flatten().cloned().collect(),
         }
     }
 }
@@ -277,14 +277,44 @@ fn named(twin: &Place, policy: Option<&PolicyName>) -> Option<Named> {
 }
 
 /// Takes `place` out of the claims on `id` and returns the others.
-fn take(claims: &mut HashMap<String, BTreeSet<Place>>, id: &str, place: &Place) -> BTreeSet<Place> {
+fn take(claims: &mut HashMap<String, Places>, id: &str, place: &Place) -> BTreeSet<Place> {
     let Some(places) = claims.get_mut(id) else { return BTreeSet::new() };
     places.remove(place);
-    let left = places.clone();
+    let left: BTreeSet<Place> = places.into_iter().cloned().collect();
     if left.is_empty() {
         claims.remove(id);
     }
     left
+}
+
+/// Resources in order. Mostly it is one, for which a set would take ten times the memory.
+#[derive(Debug, Default)]
+struct Places(Vec<Place>);
+
+impl Places {
+    fn insert(&mut self, place: &Place) {
+        if self.0.is_empty() {
+            self.0.reserve_exact(1);
+        }
+        if let Err(at) = self.0.binary_search(place) {
+            self.0.insert(at, place.clone());
+        }
+    }
+
+    fn remove(&mut self, place: &Place) {
+        if let Ok(at) = self.0.binary_search(place) {
+            self.0.remove(at);
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Places {
+    type Item = &'a Place;
+    type IntoIter = std::slice::Iter<'a, Place>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 fn judge(identity: &Identity, claimants: &[Claimant]) -> (Claim, BTreeSet<String>) {

@@ -14,6 +14,7 @@ mod fault;
 mod operator;
 mod plans;
 mod play;
+mod relist;
 mod rows;
 mod scenario;
 mod step;

@@ -10,7 +10,6 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore};
@@ -22,9 +21,11 @@ use super::super::health::Health;
 use super::super::kept::Properties;
 use super::super::lead::Lead;
 use super::super::namespaces::Namespaces;
+use super::super::observer::Observer;
+use super::super::packed::Packed;
 use super::super::pass::reconcile;
 use super::super::resync::{Revisions, round};
-use super::super::watch::{Observer, steering};
+use super::super::watch::steering;
 use super::super::{CHECKS, ControllerOptions, LeaseOptions};
 use super::applied::Looked;
 use super::backend::OPERATOR;
@@ -236,7 +237,7 @@ impl Operator {
 }
 
 fn begin<K: Managed>(context: &Arc<Context<DittoClient>>, place: &Place) -> Option<BoxFuture<'static, Ran>> {
-    let Some(object) = K::desk(&context.shared).find(place) else {
+    let Some(object) = K::desk(&context.shared).kept(place) else {
         K::desk(&context.shared).forget(place);
         return None;
     };
@@ -255,8 +256,7 @@ pub enum Flow {
 
 /// One watch: fills the store and tells which resources are due.
 pub struct Feed<K: Managed> {
-    writer: Writer<DeserializeGuard<K>>,
-    observer: Observer<K>,
+    pub observer: Observer<K>,
     wakes: BoxStream<'static, Place>,
     /// What last steered each resource, by name and uid.
     steered: HashMap<(String, Option<String>), u64>,
@@ -266,10 +266,10 @@ pub struct Feed<K: Managed> {
 
 impl<K: Managed> Feed<K> {
     fn new(shared: &Arc<Shared>, shelves: Vec<Shelf<K>>) -> Self {
-        let Shelf { writer, wakes, .. } = shelves.into_iter().next().expect("one shelf for all namespaces");
+        let Shelf { store, writer, wakes, .. } =
+            shelves.into_iter().next().expect("one shelf for all namespaces");
         Self {
-            writer,
-            observer: Observer::new(Arc::clone(shared), K::DEFINITION.to_owned()),
+            observer: Observer::new(Arc::clone(shared), K::DEFINITION.to_owned(), (store, writer)),
             wakes: wakes.stream(Duration::ZERO).boxed(),
             steered: HashMap::new(),
             cursor: 0,
@@ -288,13 +288,12 @@ impl<K: Managed> Feed<K> {
     fn list(&mut self, kind: Kind, cluster: &Cluster, entries: usize) -> Vec<Key> {
         (self.cursor, self.flow) = (entries, Flow::Runs);
         let mut due = vec![];
-        self.take(Event::Init);
+        self.observer.take(Ok(Event::Init));
         for (key, object) in cluster.at(entries).into_iter().filter(|(key, _)| key.0 == kind) {
-            let object = read::<K>(&object);
-            due.extend(self.steers(&key, &object).then_some(key));
-            self.take(Event::InitApply(object));
+            let shown = self.observer.take(Ok(Event::InitApply(read::<K>(&object))));
+            due.extend(shown.is_some_and(|shown| self.steers(&key, &shown)).then_some(key));
         }
-        self.take(Event::InitDone);
+        self.observer.take(Ok(Event::InitDone));
         due
     }
 
@@ -302,27 +301,21 @@ impl<K: Managed> Feed<K> {
         self.cursor = self.cursor.max(at + 1);
         let object = read::<K>(&change.object);
         if change.is_gone {
-            self.take(Event::Delete(object));
+            self.observer.take(Ok(Event::Delete(object)));
             return None;
         }
-        let due = self.steers(&change.key, &object).then(|| change.key.clone());
-        self.take(Event::Apply(object));
-        due
+        let shown = self.observer.take(Ok(Event::Apply(object)))?;
+        self.steers(&change.key, &shown).then(|| change.key.clone())
     }
 
-    fn take(&mut self, event: Event<DeserializeGuard<K>>) {
-        self.writer.apply_watcher_event(&event);
-        self.observer.observe(&Ok(event));
-    }
-
-    fn steers(&mut self, key: &Key, object: &DeserializeGuard<K>) -> bool {
+    fn steers(&mut self, key: &Key, object: &Packed<K>) -> bool {
         let uid = kube::Resource::meta(object).uid.clone();
         let steering = steering::<K>(object);
         self.steered.insert((key.1.clone(), uid), steering) != Some(steering)
     }
 }
 
-fn read<K: Managed>(object: &serde_json::Value) -> DeserializeGuard<K> {
+pub fn read<K: Managed>(object: &serde_json::Value) -> DeserializeGuard<K> {
     serde_json::from_value(object.clone()).expect("a resource with metadata")
 }
 
