@@ -92,6 +92,22 @@ fn unreadable<K: Managed>(shared: &Shared, invalid: &InvalidObject) -> Action {
     Action::await_change()
 }
 
+/// Asks what the namespace may name, unless that is known. Returns when to pass again where nobody can tell.
+pub async fn unknown_grants<K: Managed>(shared: &Shared, place: &Place) -> Option<Action> {
+    match shared.namespaces.ensure(&shared.client, &place.0).await {
+        Ok(false) => None,
+        Ok(true) => {
+            shared.grants_changed(&place.0);
+            None
+        }
+        Err(error) => {
+            let error = with_causes(&error);
+            tracing::warn!(namespace = place.0, %error, "what the namespace may name is not known");
+            Some(K::desk(shared).tries.failed(place))
+        }
+    }
+}
+
 /// Why the end of a resource is not that of its thing, as far as annotations, its definition and the
 /// number of others that go can tell.
 pub async fn going<K: Managed>(shared: &Shared, object: &K) -> Option<Going> {
@@ -200,15 +216,22 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
     desk.tries.next(place, outcome, shared.options.resync)
 }
 
-/// The end of a pass of a dry run: what it would do is told, and nothing is done or reported.
-pub fn told<K: Managed>(shared: &Shared, place: &Place, started: Instant, report: &Report) -> Action {
+/// The end of a pass of a dry run: what it would do is told, and what would be done before it; nothing is done or
+/// reported.
+pub fn told<K: Managed>(
+    shared: &Shared,
+    place: &Place,
+    started: Instant,
+    report: &Report,
+    after: Option<&str>,
+) -> Action {
     const PATHS_MAX: usize = 20;
     let (outcome, resource) = (&report.outcome, show(place));
     let id = outcome.id.as_deref().unwrap_or_default();
     if let Some(Would { verb, paths, adopts }) = &report.would {
         let paths: Vec<_> = paths.iter().take(PATHS_MAX).map(ToString::to_string).collect();
         let paths = paths.join(", ");
-        tracing::info!(kind = K::KIND, %resource, id, would = verb, paths, adopts, "dry run: not done");
+        tracing::info!(kind = K::KIND, %resource, id, would = verb, paths, adopts, after, "dry run: not done");
         shared.telemetry.pass(K::KIND, "would", verb, started.elapsed());
     } else {
         let reason = outcome.reason().word();

@@ -7,13 +7,12 @@ use kube::Resource;
 use kube::runtime::controller::Action;
 
 use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
-use super::error::with_causes;
 use super::finalizer::{OnResource, has_ours};
 use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{is_paused, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{TwinPolicy, TwinPolicyStatus, standing};
-use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Standing};
+use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Standing, Would};
 use crate::twin::claim::Claim;
 use crate::twin::facts::{Going, KnownPolicy, PolicyFacts};
 use crate::twin::id::PolicyId;
@@ -47,11 +46,17 @@ impl Managed for TwinPolicy {
         let may_name = |id: &PolicyId| shared.tenancy(&place.0, [id.namespace()]).is_ok();
         let id = id.filter(may_name);
         let status = shared.policies.latest.before(&place, self.meta(), self.reported()).status;
+        // A dry run writes nothing; what comes after it is told as if it had.
+        let standing = if shared.policies.would.lock().contains(&place) {
+            Standing::Ready
+        } else {
+            standing(&status).map_or_else(Standing::NotReady, |()| Standing::Ready)
+        };
         let card = PolicyCard {
             claimant: claimant(self.meta()),
             policy_id: id.map(|id| id.to_string()),
             imports: imports(self).filter(|id| may_name(id)).map(|id| id.to_string()).collect(),
-            standing: standing(&status).map_or_else(Standing::NotReady, |()| Standing::Ready),
+            standing,
         };
         catalog.set_policy(&place, Some(card))
     }
@@ -63,21 +68,19 @@ impl Managed for TwinPolicy {
 
     async fn pass<D: Ditto>(&self, context: &Context<D>) -> Action {
         let (shared, started, place) = (&context.shared, Instant::now(), place(self.meta()));
-        match shared.namespaces.ensure(&shared.client, &place.0).await {
-            Ok(false) => {}
-            Ok(true) => shared.grants_changed(&place.0),
-            Err(error) => {
-                let error = with_causes(&error);
-                tracing::warn!(namespace = place.0, %error, "what the namespace may name is not known");
-                return shared.policies.tries.failed(&place);
-            }
+        if let Some(action) = pass::unknown_grants::<Self>(shared, &place).await {
+            return action;
         }
         let before = shared.policies.latest.before(&place, self.meta(), self.reported());
         let going = pass::going(shared, self).await;
         let facts = facts(shared, self, going, before.status.known());
         if shared.options.dry_run {
             let (report, _) = reconcile::policy(&context.ditto, &NoFinalizer, facts, true).await;
-            return pass::told::<Self>(shared, &place, started, &report);
+            let is_written = report.would.as_ref().is_some_and(Would::writes);
+            if note(shared, &place, is_written) {
+                shared.refresh::<Self>(&place);
+            }
+            return pass::told::<Self>(shared, &place, started, &report, None);
         }
         let twins = facts.used_by;
         let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
@@ -112,6 +115,12 @@ impl Managed for TwinPolicy {
         }
         action
     }
+}
+
+/// Whether a dry run would write the policy; returns whether that is news.
+fn note(shared: &Shared, place: &Place, would_write: bool) -> bool {
+    let mut would = shared.policies.would.lock();
+    if would_write { would.insert(place.clone()) } else { would.remove(place) }
 }
 
 /// The policies it imports, as far as they can be read.

@@ -7,14 +7,13 @@ use kube::Resource;
 use kube::runtime::controller::Action;
 
 use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
-use super::error::with_causes;
 use super::finalizer::{OnResource, has_ours};
 use super::kept;
 use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{CONFIRM_DELETION, is_paused, is_set, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{DigitalTwin, DigitalTwinStatus};
-use crate::reconcile::{self, Catalog, NoFinalizer, Place, TwinCard};
+use crate::reconcile::{self, Catalog, NoFinalizer, Place, TwinCard, Would};
 use crate::twin::claim::Claim;
 use crate::twin::desired::PolicyName;
 use crate::twin::facts::{Going, Known, PolicyFact, TwinFacts};
@@ -66,14 +65,8 @@ impl Managed for DigitalTwin {
 
     async fn pass<D: Ditto>(&self, context: &Context<D>) -> Action {
         let (shared, started, place) = (&context.shared, Instant::now(), place(self.meta()));
-        match shared.namespaces.ensure(&shared.client, &place.0).await {
-            Ok(false) => {}
-            Ok(true) => shared.grants_changed(&place.0),
-            Err(error) => {
-                let error = with_causes(&error);
-                tracing::warn!(namespace = place.0, %error, "what the namespace may name is not known");
-                return shared.twins.tries.failed(&place);
-            }
+        if let Some(action) = pass::unknown_grants::<Self>(shared, &place).await {
+            return action;
         }
         let heard = shared.heard.lock().remove(&place);
         let before = shared.twins.latest.before(&place, self.meta(), self.reported());
@@ -84,7 +77,8 @@ impl Managed for DigitalTwin {
             // What would be made must be looked for: a create that nobody sends finds nothing out.
             facts.has_finalizer |= facts.going.is_none();
             let report = reconcile::twin(&context.ditto, &NoFinalizer, facts, true).await;
-            return pass::told::<Self>(shared, &place, started, &report);
+            let after = report.would.as_ref().is_some_and(Would::writes) && waits_for_policy(shared, &place);
+            return pass::told::<Self>(shared, &place, started, &report, after.then_some("its policy"));
         }
         let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
         let mut outcome = reconcile::twin(&context.ditto, &finalizer, facts, false).await.outcome;
@@ -131,6 +125,13 @@ impl Managed for DigitalTwin {
         )
         .await
     }
+}
+
+/// Its policy, too, is only written by an operator that is no dry run.
+fn waits_for_policy(shared: &Shared, place: &Place) -> bool {
+    let policies = shared.catalog.lock().policies_of(place);
+    let would = shared.policies.would.lock();
+    policies.iter().any(|policy| would.contains(policy))
 }
 
 /// The policy a twin names, as far as it can be read.

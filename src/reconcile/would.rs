@@ -17,6 +17,13 @@ pub struct Would {
     pub adopts: bool,
 }
 
+impl Would {
+    /// The resource would be there after it.
+    pub fn writes(&self) -> bool {
+        matches!(self.verb, "create" | "update")
+    }
+}
+
 /// What the pass was shown last.
 #[derive(Debug, Default)]
 pub(super) struct Seen {

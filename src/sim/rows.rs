@@ -137,6 +137,11 @@ fn f27_an_empty_index_deletes_nothing_that_is_used() {
 }
 
 #[test]
+fn f33_what_is_anothers_stays_as_it_is_whatever_fails() {
+    row("f33", &["a_foreign_thing_is_left_alone"], |fault, twist| fault.is_some() || twist.is_some());
+}
+
+#[test]
 fn f34_a_device_that_is_faster_keeps_its_value() {
     row("f34", &["late_seeds", "adoption", "device_writes"], |fault, _| {
         of(fault, |_, fault| fault == Fault::DeviceFirst)

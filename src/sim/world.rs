@@ -1,4 +1,5 @@
 //! The scheduler: decides what happens next, and lets the plan's faults happen.
+mod heard;
 mod storm;
 
 use std::collections::{BTreeMap, VecDeque};

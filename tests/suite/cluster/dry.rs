@@ -26,7 +26,12 @@ fn a_dry_run_says_what_it_would_do_and_writes_nothing_anywhere() {
     for name in ["found", "new"] {
         desk.apply(&desk.twin(name)).ok();
     }
-    let names = ["drifted", "edited", "found", "going", "new", "same"];
+    // Its policy was never applied either.
+    desk.apply(&desk.policy("fresh")).ok();
+    let mut early = desk.twin("early");
+    early["spec"]["policyRef"]["name"] = json!("fresh");
+    desk.apply(&early).ok();
+    let names = ["drifted", "early", "edited", "found", "going", "new", "same"];
     let all = || names.map(|name| (desk.get("dt", name), desk.thing(name)));
     let before = all();
 
@@ -46,7 +51,9 @@ fn a_dry_run_says_what_it_would_do_and_writes_nothing_anywhere() {
         let said = |line: &str| line.contains(&resource) && words.iter().all(|word| line.contains(word));
         log.lines().any(said)
     };
-    let told: [(&str, &[&str]); 6] = [
+    let told: [(&str, &[&str]); 8] = [
+        ("fresh", &["would=\"create\""]),
+        ("early", &["would=\"create\"", "after=\"its policy\""]),
         ("drifted", &["would=\"update\"", "paths=\"/attributes/location\""]),
         ("edited", &["would=\"update\"", "paths=\"/attributes/location\""]),
         ("found", &["would=\"update\"", "adopts=true"]),
@@ -62,6 +69,8 @@ fn a_dry_run_says_what_it_would_do_and_writes_nothing_anywhere() {
     assert!(["create", "update", "delete"].iter().all(|verb| would(verb) > 0));
     operator.wait_resyncs();
     assert_eq!(all(), before);
+    let fresh = format!("/policies/{}", desk.id("fresh"));
+    assert_eq!(ditto().call(USER, "GET", &fresh, None).0, 404);
     for gate in [&kubernetes, &things] {
         let writes: Vec<_> = gate.passed().into_iter().filter(|line| !line.starts_with("GET ")).collect();
         assert_eq!(writes, [""; 0]);

@@ -1,10 +1,10 @@
 //! A watch that asks for a version which the API server has forgotten.
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Desk, NO_RESYNC, SOON, account, cluster, ditto};
-use crate::support::gate::Gate;
+use crate::support::gate::{Gate, Reply};
 use crate::support::wait_for;
 
 fn is_watch(line: &str) -> bool {
@@ -21,6 +21,19 @@ fn desk() -> (Gate, Desk) {
     let kubeconfig = cluster().kubeconfig_through(&account(cluster()), &gate.url);
     let desk = Desk::through(&kubeconfig, ditto(), NO_RESYNC, &[]);
     (gate, desk)
+}
+
+/// Ends the watch, and answers `reply` to whoever asks for it in the way that is `meant`; waits until somebody has.
+fn cut_off(gate: &Gate, meant: impl Fn(&str) -> bool + Copy + Send + Sync + 'static, reply: Reply) {
+    gate.refuse(meant, reply);
+    gate.forget();
+    gate.cut(is_watch);
+    wait_for("the watch to be refused", SOON, || gate.passed().iter().any(|line| meant(line)).then_some(()));
+}
+
+fn relocate(desk: &Desk, twin: &mut Value) {
+    twin["spec"]["attributes"]["location"] = json!("warehouse-2");
+    desk.apply(twin).ok();
 }
 
 /// Writes to resources of this kind, by what was written.
@@ -50,12 +63,8 @@ fn f7_a_watch_that_expired_begins_with_a_new_list_and_nothing_happens_twice() {
     assert!(answer.contains("\"code\":410"), "so an API server says that a version is too old: {answer}");
 
     // Nobody watches while one is edited, one deleted, one forced away and one made.
-    gate.refuse(is_watch, (503, vec![], ""));
-    gate.forget();
-    gate.cut(is_watch);
-    wait_for("the watch to be off", SOON, || gate.passed().iter().any(|line| is_watch(line)).then_some(()));
-    pump["spec"]["attributes"]["location"] = json!("warehouse-2");
-    desk.apply(&pump).ok();
+    cut_off(&gate, is_watch, (503, vec![], ""));
+    relocate(&desk, &mut pump);
     desk.delete("dt", "going");
     desk.kubectl(&["patch", "dt", "gone", "--type=merge", "-p", r#"{"metadata": {"finalizers": []}}"#]).ok();
     desk.delete("dt", "gone");
@@ -100,12 +109,8 @@ fn f7_a_watch_whose_start_is_refused_as_gone_begins_with_a_new_list() {
     };
     let gone = r#"{"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Expired",
         "code": 410, "message": "too old resource version"}"#;
-    gate.refuse(is_old, (410, vec![("content-type", "application/json")], gone));
-    gate.forget();
-    gate.cut(is_watch);
-    wait_for("the watch to be refused", SOON, || gate.passed().iter().any(|line| is_old(line)).then_some(()));
-    pump["spec"]["attributes"]["location"] = json!("warehouse-2");
-    desk.apply(&pump).ok();
+    cut_off(&gate, is_old, (410, vec![("content-type", "application/json")], gone));
+    relocate(&desk, &mut pump);
     desk.wait_ready("dt", "pump");
     assert_eq!(desk.thing("pump").unwrap()["attributes"]["location"], "warehouse-2");
 }

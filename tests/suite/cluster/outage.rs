@@ -1,8 +1,9 @@
 //! A Ditto that does not answer, or does not know us.
 use serde_json::json;
 
-use super::{Desk, NO_RESYNC, Operator, SOON, cluster, condition};
-use crate::support::ditto::Engine;
+use super::{Desk, NO_RESYNC, Operator, SOON, cluster, condition, ditto};
+use crate::support::ditto::{Ditto, Engine};
+use crate::support::gate::Gate;
 use crate::support::process::Signal;
 use crate::support::wait_for;
 
@@ -33,6 +34,30 @@ fn f22_an_outage_of_ditto_is_told_and_what_was_edited_meanwhile_arrives() {
         told["status"]["lastError"].is_null() && condition(&told, "Synced")["status"] == "True",
         "{told:#}"
     );
+}
+
+#[test]
+fn f25_an_answer_that_does_not_come_costs_a_deadline_and_holds_nobody_up() {
+    let gate = Gate::before(&ditto().url);
+    let desk = Desk::beside(&Ditto { url: gate.url.clone() }, NO_RESYNC, &["--ditto-timeout", "1s"]);
+    desk.apply(&desk.policy("sensors")).ok();
+    desk.wait_ready("tp", "sensors");
+    let slow = format!("/things/{}", desk.id("slow"));
+    gate.hold(move |line| line.contains(&slow));
+    desk.apply(&desk.twin("slow")).ok();
+    for name in ["one", "two", "three"] {
+        desk.apply(&desk.twin(name)).ok();
+    }
+    for name in ["one", "two", "three"] {
+        desk.wait_ready("dt", name);
+    }
+    let message = desk.wait_reason("dt", "slow", "BackendUnavailable");
+    assert!(message.contains("--ditto-url"), "{message}");
+    assert_eq!(desk.operator.get("/livez").0, 200);
+    gate.open();
+    desk.wait_ready("dt", "slow");
+    // Ditto had taken the write whose answer did not come: it is found again, and not made twice.
+    assert_eq!(desk.thing("slow").expect("the thing")["_revision"], 1);
 }
 
 #[test]

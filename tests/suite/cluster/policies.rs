@@ -48,11 +48,14 @@ fn the_operator_lets_itself_in_under_its_own_label_only() {
     assert!(entries["twinops"]["subjects"][OPERATOR].is_object(), "{entries}");
     assert_eq!(entries["twinops"]["importable"], "never");
 
+    let hash = |desk: &Desk| desk.get("tp", "sensors").unwrap()["status"]["effectiveHash"].clone();
+    let before = hash(&desk);
     let mut edited = declared;
     edited["spec"]["entries"].as_object_mut().unwrap().remove("devices");
     desk.apply(&edited).ok();
     desk.wait_ready("tp", "sensors");
     assert!(policy(&desk, "sensors")["entries"]["devices"].is_null(), "what left the spec is revoked");
+    assert!(before.is_string() && hash(&desk) != before, "the hash is that of what holds: {before}");
 }
 
 #[test]
