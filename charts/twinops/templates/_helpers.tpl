@@ -320,10 +320,27 @@ volumeClaimTemplates:
 {{- define "twinops.broker-ca" -}}
 {{- if .Values.mosquitto.enabled -}}
 {{- if .Values.mosquitto.tls.enabled -}}{{ .Values.mosquitto.tls.caSecret | default .Values.mosquitto.tls.secret }}{{- end -}}
-{{- else if .Values.externalBroker.caSecret -}}
-{{- if not (hasPrefix "mqtts://" .Values.externalBroker.url) -}}
-{{- fail "externalBroker.caSecret only means something with TLS: write externalBroker.url=mqtts://…" -}}
+{{- else -}}
+{{ include "twinops.broker-tls" (list . "caSecret" .Values.externalBroker.caSecret) }}
 {{- end -}}
-{{ .Values.externalBroker.caSecret }}
 {{- end -}}
+
+{{/* The Secret with the certificate that the bridge shows. */}}
+{{- define "twinops.broker-client" -}}
+{{- if not .Values.mosquitto.enabled -}}{{ include "twinops.broker-tls" (list . "clientSecret" .Values.externalBroker.clientSecret) }}{{- end -}}
+{{- end -}}
+
+{{/* A Secret of the external broker that counts with TLS alone. Takes (list $ "name" value). */}}
+{{- define "twinops.broker-tls" -}}
+{{- with index . 2 -}}
+{{- if not (hasPrefix "mqtts://" (index $ 0).Values.externalBroker.url) -}}
+{{- fail (printf "externalBroker.%s only means something with TLS: write externalBroker.url=mqtts://…" (index $ 1)) -}}
+{{- end -}}
+{{ . }}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with the bridge's login at the broker. */}}
+{{- define "twinops.broker-secret" -}}
+{{- if .Values.mosquitto.enabled -}}{{ include "twinops.mosquitto-secret" . }}{{- else -}}{{ .Values.externalBroker.secret }}{{- end -}}
 {{- end -}}

@@ -7,6 +7,7 @@ mod ditto;
 mod image;
 mod lifecycle;
 mod network;
+mod outside;
 mod rows;
 mod safe;
 mod secrets;
@@ -108,6 +109,7 @@ pub const VARIANTS: &[(&str, &[&str])] = &[
             "externalBroker.url=mqtts://broker.example:8883",
             "externalBroker.secret=broker-login",
             "externalBroker.caSecret=broker-ca",
+            "externalBroker.clientSecret=broker-client",
             "facade.auth.mode=api-key",
             "facade.auth.existingSecret=facade-keys",
         ],

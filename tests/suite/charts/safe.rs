@@ -220,8 +220,10 @@ fn the_bridge_runs_where_a_broker_is_and_says_so_where_none_is() {
     let refused = |values: &[&str]| helm(&[&["template", "x", CHART][..], &set(values)].concat()).refused();
     let said = refused(&["mosquitto.enabled=false"]);
     assert!(said.contains("externalBroker.url") && said.contains("bridge.enabled=false"), "{said}");
-    let said = refused(&[&elsewhere[..], &["externalBroker.caSecret=ca"]].concat());
-    assert!(said.contains("mqtts://"), "{said}");
+    for value in ["externalBroker.caSecret", "externalBroker.clientSecret"] {
+        let said = refused(&[&elsewhere[..], &[&format!("{value}=x")]].concat());
+        assert!(said.contains(value) && said.contains("mqtts://"), "{said}");
+    }
 }
 
 /// The operator's pod makes the Secrets: without it every other pod would wait for them for ever.

@@ -148,6 +148,9 @@ fn helm_refuses_what_the_schema_does_not_know() {
         ("operator.replicas=0", "replicas"),
         ("image.digest=sha256:abc", "digest"),
         ("mosquitto.maxQueuedMessages=many", "maxQueuedMessages"),
+        // What the release keeps holds no password.
+        ("externalBroker.url=mqtt://bridge:word@broker", "externalBroker/url"),
+        ("externalDitto.url=https://ada:word@ditto", "externalDitto/url"),
     ] {
         let said = helm(&["template", "x", CHART, "--set", value]).refused();
         assert!(said.contains(says) && said.contains("don't meet the specifications"), "{value}: {said}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Site, USER, becomes, create, value};
 use crate::support::ditto::{Engine, folder, twinops, write};
-use crate::support::mqtt::{Bridge, Device, Mosquitto, SOON, program, publish, subscribe};
+use crate::support::mqtt::{Bridge, Device, Mosquitto, SOON, certificates, program, publish, subscribe};
 use crate::support::process::run;
 use crate::support::{free_port, wait_for};
 
@@ -197,27 +197,6 @@ fn s50_a_message_that_is_retained_is_handled_once_in_each_session() {
     publish(mosquitto.port, "devices/org.t:a/telemetry", r#"{"t": 2}"#, &[]);
     becomes(&engine.ditto, "org.t:a", "t", &json!(2));
     drop((bridge, folder));
-}
-
-/// A CA, a certificate for the broker on 127.0.0.1, and one for the bridge.
-fn certificates(folder: &Path) {
-    let openssl = |arguments: &str| {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split_whitespace()).current_dir(folder);
-        run(command, "").ok();
-    };
-    openssl(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=ca",
-    );
-    write(folder, "san", "subjectAltName=IP:127.0.0.1\n");
-    for name in ["broker", "twinops-bridge"] {
-        openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
-        ));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 30 -extfile san"
-        ));
-    }
 }
 
 #[test]

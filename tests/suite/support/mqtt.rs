@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ditto::{STARTS_WITHIN, get, last_after, twinops};
+use super::ditto::{STARTS_WITHIN, get, last_after, twinops, write};
 use super::process::{Child, run};
 use super::{free_port, wait_for};
 
@@ -164,6 +164,27 @@ pub fn subscribe(folder: &Path, name: &str, port: u16, topic: &str, more: &[&str
     let mut command = Command::new(program("mosquitto_sub"));
     command.args(["-p", &port.to_string(), "-q", "1", "-v", "-t", topic]).args(more);
     Child::start(name, &command, folder).expect("mosquitto_sub starts")
+}
+
+/// A CA, a certificate for the broker on 127.0.0.1, and one for the bridge, `broker` and `twinops-bridge`: `.pem` and `.key`.
+pub fn certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        command.args(arguments.split_whitespace()).current_dir(folder);
+        run(command, "").ok();
+    };
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=ca",
+    );
+    write(folder, "san", "subjectAltName=IP:127.0.0.1\n");
+    for name in ["broker", "twinops-bridge"] {
+        openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+        ));
+        openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 30 -extfile san"
+        ));
+    }
 }
 
 /// A device on a plain socket, MQTT 3.1.1: fast, and another implementation than the one under test.
