@@ -118,13 +118,16 @@ fn parties(objects: &[Value]) -> Vec<Party> {
     all.push(Party::pod("prometheus", "monitoring", &json!({"app": "prometheus"})));
     all.push(Party::pod("dns", "kube-system", &json!({"k8s-app": "kube-dns"})));
     all.push(Party::Address { name: "kubernetes", ip: "10.96.0.1" });
+    all.push(Party::Address { name: "provider", ip: "198.51.100.7" });
+    all.push(Party::Address { name: "outside", ip: "198.51.100.8" });
     all.push(Party::Address { name: "world", ip: "203.0.113.7" });
     all
 }
 
-const PORTS: [u16; 15] =
-    [22, 53, 80, 443, 1883, 2551, 6443, 7626, 8000, 8080, 8883, 9090, 9095, 27017, 65000];
-const OUTSIDE: [&str; 5] = ["neighbour", "stranger", "prometheus", "dns", "kubernetes"];
+const PORTS: [u16; 16] =
+    [22, 53, 80, 443, 1883, 2551, 6443, 7626, 8000, 8080, 8883, 9090, 9092, 9095, 27017, 65000];
+const OUTSIDE: [&str; 8] =
+    ["neighbour", "stranger", "prometheus", "dns", "kubernetes", "provider", "outside", "world"];
 
 /// Every flow that the policies let through and that touches a pod of ours, `from>to:port`.
 fn open(values: &[&str]) -> BTreeSet<String> {
@@ -132,7 +135,7 @@ fn open(values: &[&str]) -> BTreeSet<String> {
     let policies: Vec<_> =
         objects.iter().filter(|object| object["kind"] == "NetworkPolicy").cloned().collect();
     let parties = parties(&objects);
-    let is_ours = |party: &Party| !OUTSIDE.contains(&party.name()) && party.name() != "world";
+    let is_ours = |party: &Party| !OUTSIDE.contains(&party.name());
     let mut found = BTreeSet::new();
     for from in &parties {
         for to in parties.iter().filter(|to| is_ours(from) || is_ours(to)) {
@@ -172,7 +175,14 @@ fn assert_open(values: &[&str], needed: &[&str]) {
     );
 }
 
-const EVERYBODY: &str = "neighbour,stranger,prometheus,dns,kubernetes,world";
+const EVERYBODY: &str = "neighbour,stranger,prometheus,dns,kubernetes,provider,outside,world";
+const KUBERNETES: &str = "networkPolicies.apiServer.cidrs={10.96.0.1/32}";
+const SERVICES: &str = "policies,things,things-search,connectivity,gateway";
+
+/// The peers of a value: the pods of one namespace.
+fn namespace(value: &str, name: &str) -> String {
+    format!("networkPolicies.{value}[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={name}")
+}
 
 #[test]
 fn with_ditto_exactly_the_needed_flows_are_open() {
@@ -219,16 +229,11 @@ fn with_the_engine_exactly_the_needed_flows_are_open() {
 
 #[test]
 fn what_is_let_in_is_let_in_by_name() {
-    let peer = |key: &str, namespace: &str| {
-        format!(
-            "networkPolicies.{key}[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={namespace}"
-        )
-    };
     let values = [
-        peer("facadeFrom", "elsewhere"),
-        peer("brokerFrom", "elsewhere"),
-        peer("metricsFrom", "monitoring"),
-        peer("gatewayFrom", "elsewhere"),
+        namespace("facadeFrom", "elsewhere"),
+        namespace("brokerFrom", "elsewhere"),
+        namespace("metricsFrom", "monitoring"),
+        namespace("gatewayFrom", "elsewhere"),
         "backend=engine".to_owned(),
         "networkPolicies.apiServer.cidrs={10.96.0.1/32}".to_owned(),
     ];
@@ -244,6 +249,102 @@ fn what_is_let_in_is_let_in_by_name() {
             "facade,bridge>mosquitto:1883",
             "operator,facade,bridge,test>dns:53",
             "operator>kubernetes:443,6443",
+            "test>facade:8000",
+        ],
+    );
+}
+
+/// Ditto's own metrics, the way to the provider of tokens, and the UI.
+#[test]
+fn metrics_tokens_and_the_ui_open_their_own_flows_and_no_others() {
+    let (metrics, ui) = (namespace("metricsFrom", "monitoring"), namespace("uiFrom", "elsewhere"));
+    let base = [
+        KUBERNETES,
+        "networkPolicies.oidc.cidrs={198.51.100.7/32}",
+        "ditto.oidc.issuers.main.issuer=login.example/realms/iot",
+        "ditto.oidc.issuers.main.authSubjects[0]=user-{{ jwt:sub }}",
+        "facade.auth.mode=oidc",
+        "facade.auth.oidc.issuer=https://login.example/realms/iot",
+        "facade.auth.oidc.audience=twins",
+        "ditto.ui.enabled=true",
+    ];
+    let (clients, devices) = (format!("{EVERYBODY}>facade:8000"), format!("{EVERYBODY}>mosquitto:1883"));
+    let (members, measured) =
+        (format!("{SERVICES}>{SERVICES}:2551,7626"), format!("prometheus>{SERVICES}:9095"));
+    let resolving = format!("operator,facade,bridge,{SERVICES},mongodb,test>dns:53");
+    let found = format!("operator,{SERVICES}>kubernetes:443,6443");
+    let always = [
+        clients.as_str(),
+        &devices,
+        &members,
+        &resolving,
+        &found,
+        "operator,facade,bridge>gateway:8080",
+        "facade,bridge>mosquitto:1883",
+        "policies,things,things-search,connectivity,mongodb>mongodb:27017",
+        "test>facade:8000",
+        // Who verifies tokens fetches the provider's keys, and nobody else leaves for it.
+        "facade,gateway>provider:443",
+    ];
+    let everybody = format!("{EVERYBODY}>ui:8080");
+    assert_open(&base, &[&always[..], &[&everybody]].concat());
+    let named = [&base[..], &[&metrics, &ui]].concat();
+    let more = ["prometheus>operator,facade,bridge:9090", &measured, "stranger>ui:8080"];
+    assert_open(&named, &[&always[..], &more].concat());
+    // Without tokens there is no way out to the provider: the tables above hold it, too.
+}
+
+#[test]
+fn what_is_outside_is_reached_where_it_is_and_nowhere_else() {
+    let at = |value: &str| format!("networkPolicies.{value}.to[0].ipBlock.cidr=198.51.100.8/32");
+    let (ditto, broker, database) = (at("externalDitto"), at("externalBroker"), at("externalMongodb"));
+    let clients = format!("{EVERYBODY}>facade:8000");
+    assert_open(
+        &[
+            "backend=external",
+            "externalDitto.url=https://ditto.example",
+            "externalDitto.login.secret=ditto-login",
+            "mosquitto.enabled=false",
+            "externalBroker.url=mqtts://broker.example:8883",
+            KUBERNETES,
+            &ditto,
+            &broker,
+        ],
+        &[
+            &clients,
+            "operator,facade,bridge>outside:443,8080",
+            "facade,bridge>outside:1883,8883",
+            "operator,facade,bridge,test>dns:53",
+            "operator>kubernetes:443,6443",
+            "test>facade:8000",
+        ],
+    );
+    let devices = format!("{EVERYBODY}>mosquitto:1883");
+    let members = format!("{SERVICES}>{SERVICES}:2551,7626");
+    let resolving = format!("operator,facade,bridge,{SERVICES},test>dns:53");
+    let found = format!("operator,{SERVICES}>kubernetes:443,6443");
+    assert_open(
+        &[
+            "mongodb.mode=external",
+            "mongodb.external.secret=mongodb-uris",
+            KUBERNETES,
+            &database,
+            "networkPolicies.connectivityTo[0].to[0].ipBlock.cidr=198.51.100.8/32",
+            "networkPolicies.connectivityTo[0].ports[0].port=9092",
+            "networkPolicies.thingModelsTo[0].to[0].ipBlock.cidr=203.0.113.7/32",
+            "networkPolicies.thingModelsTo[0].ports[0].port=443",
+        ],
+        &[
+            &clients,
+            &devices,
+            &members,
+            &resolving,
+            &found,
+            "operator,facade,bridge>gateway:8080",
+            "facade,bridge>mosquitto:1883",
+            "policies,things,things-search,connectivity>outside:27017",
+            "connectivity>outside:9092",
+            "things>world:443",
             "test>facade:8000",
         ],
     );
