@@ -50,6 +50,23 @@ fn every_variable_is_one_that_ditto_reads() {
     );
 }
 
+/// Ditto's gateway takes `x-ditto-pre-authenticated` only with this variable. Source: gateway.conf.
+#[test]
+fn a_gateway_that_believes_nobodys_word_is_told_so() {
+    for (value, told) in [("true", "true"), ("false", "false")] {
+        let objects = render(&[&format!("ditto.preAuthentication={value}")], &[]);
+        let mut told_to = 0;
+        for pod in objects.iter().filter_map(pod_of) {
+            let env = pod["spec"]["containers"][0]["env"].as_array().into_iter().flatten();
+            for variable in env.filter(|one| one["name"] == "ENABLE_PRE_AUTHENTICATION") {
+                assert_eq!(variable["value"], told);
+                told_to += 1;
+            }
+        }
+        assert_eq!(told_to, 1, "the gateway alone");
+    }
+}
+
 /// `kubectl port-forward` asks at the loopback of the pod. Source: gateway.conf, where `BIND_HOSTNAME` counts more than `HOSTNAME`.
 #[test]
 fn the_gateway_listens_where_port_forward_asks() {
