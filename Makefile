@@ -9,6 +9,8 @@ LOCKED := $(if $(CI),--locked)
 TOOLS_BIN = $(shell tests/tools/tools.sh path)
 # How often a loop of the soak repeats; `make test` leaves it to each test.
 SOAK_ROUNDS ?= 1000
+# Only the tests whose names hold this; all when empty.
+SOAK_TESTS ?=
 # How long the soak keeps the bridge under load; `make test` a minute.
 SOAK_SECONDS ?= 1800
 FUZZ_SECONDS ?= 60
@@ -58,8 +60,8 @@ test: tools clients checkers lint images ## Run every test: lint, unit, suite wi
 node: tools images ## Run only the tests that install the chart on a real node of Kubernetes (as root)
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --test install -- --test-threads 1
 
-soak: tools clients images ## Run the same tests with many rounds (SOAK_ROUNDS), built for release
-	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_SOAK_SECONDS=$(SOAK_SECONDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --release
+soak: tools clients images ## Run the same tests with many rounds (SOAK_ROUNDS), built for release; or only SOAK_TESTS
+	TWINOPS_ROUNDS=$(SOAK_ROUNDS) TWINOPS_SOAK_SECONDS=$(SOAK_SECONDS) TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" $(CARGO) test $(LOCKED) --release $(if $(SOAK_TESTS),-- --nocapture $(SOAK_TESTS))
 
 fuzz: rust ## Feed the parsers random input for FUZZ_SECONDS each, a minute unless told
 	TWINOPS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test $(LOCKED) --lib fuzz -- --nocapture
