@@ -113,6 +113,11 @@ impl Rules {
     fn maps(&self, name: &str) -> bool {
         self.mapping.contains_key(name)
     }
+
+    /// Whether the same members tell the order of messages with these rules as with the others.
+    pub fn orders_as(&self, others: &Self) -> bool {
+        [TIMESTAMP, SEQ].iter().all(|name| self.maps(name) == others.maps(name))
+    }
 }
 
 /// `90s`, `15m` or `1h`.
@@ -163,8 +168,17 @@ impl Payload {
 
     /// Where it stands among the messages of its device; takes the members that say so, unless a rule is about them.
     pub fn order(&mut self, rules: &Rules) -> Order {
-        let mut take = |name: &str| if rules.maps(name) { None } else { self.0.shift_remove(name) };
-        let time = take(TIMESTAMP).and_then(|value| match value {
+        let order = self.told_order(rules);
+        for name in [TIMESTAMP, SEQ].into_iter().filter(|name| !rules.maps(name)) {
+            self.0.shift_remove(name);
+        }
+        order
+    }
+
+    /// The same, and leaves the members where they are: rules that are not known yet may be about them.
+    pub fn told_order(&self, rules: &Rules) -> Order {
+        let told = |name: &str| if rules.maps(name) { None } else { self.0.get(name) };
+        let time = told(TIMESTAMP).and_then(|value| match value {
             Value::Number(number) => number.as_f64().map(|at| (Clock::Number, at)),
             Value::String(text) => {
                 let at = text.parse::<jiff::Timestamp>().ok()?;
@@ -173,7 +187,7 @@ impl Payload {
             }
             _ => None,
         });
-        Order { time, seq: take(SEQ).and_then(|value| value.as_f64()) }
+        Order { time, seq: told(SEQ).and_then(Value::as_f64) }
     }
 }
 

@@ -36,6 +36,11 @@ impl Acks {
         Some(packet)
     }
 
+    /// Whether a message that is done waits for one before it that is not.
+    pub fn is_held_up(&self) -> bool {
+        self.waiting.front().is_some_and(|(_, done)| !done) && self.waiting.iter().any(|(_, done)| *done)
+    }
+
     /// The connection has ended, and its packet ids with it.
     pub fn forget(&mut self) {
         self.first += self.waiting.len() as u64;

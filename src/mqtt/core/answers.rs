@@ -104,7 +104,7 @@ impl Core {
                     | Refused::RateLimited { .. }),
                 ),
             ) => {
-                let after = match refused {
+                let after = match &refused {
                     Refused::RateLimited { after_ms, .. } => after_ms.map(Duration::from_millis),
                     _ => None,
                 };
@@ -113,6 +113,10 @@ impl Core {
                 self.undo(call);
                 let chance = self.chance();
                 self.lanes[index].wait_longer(now, chance);
+                // The others are about all things, or pass.
+                if matches!(refused, Refused::Unavailable(_)) {
+                    self.failed(index, &refused, now);
+                }
             }
             (CallKind::Merge, Ok(_)) => {
                 self.window.taken();
@@ -160,7 +164,7 @@ impl Core {
     /// A write was taken: its messages are done.
     pub(super) fn landed(&mut self, index: usize) {
         let lane = &mut self.lanes[index];
-        (lane.attempts, lane.contradictions) = (0, 0);
+        (lane.attempts, lane.contradictions, lane.failing) = (0, 0, None);
         let Some(flight) = lane.flight.take() else { return };
         self.finish(index, flight);
         if self.lanes[index].has_values() {
@@ -218,24 +222,53 @@ impl Core {
     }
 
     fn learned(&mut self, index: usize, document: &Value, now: Instant) {
+        let was_known = matches!(self.lanes[index].known, Known::Yes(_));
         self.know(index, Known::Yes(now));
         let lane = &mut self.lanes[index];
         lane.asking = None;
-        lane.rules = Rules::read(&document["_metadata"]["twinops"]["telemetry"]);
+        let rules = Rules::read(&document["_metadata"]["twinops"]["telemetry"]);
+        let is_ordered = rules.orders_as(&lane.rules);
+        lane.rules = rules;
         if lane.attempts > 0 && lane.flight.is_none() {
             lane.attempts = 0;
             lane.not_before = None;
         }
         let is_enabled = lane.rules.enabled;
+        if !was_known {
+            self.settle_order(index, is_ordered);
+        }
         self.tell_desired(index, document);
         if !is_enabled {
             self.drop_waiting(index, Reject::Disabled, "spec.telemetry.enabled is false", now);
         }
     }
 
+    /// What waited for the rules is put in order as they say.
+    fn settle_order(&mut self, index: usize, is_ordered: bool) {
+        let lane = &mut self.lanes[index];
+        let before = lane.bytes();
+        let overtaken = lane.settle_order(is_ordered);
+        self.waiting_bytes = (self.waiting_bytes + lane.bytes()).saturating_sub(before);
+        if overtaken == 0 {
+            return;
+        }
+        *self.counts.rejected.entry(Reject::Outdated).or_default() += overtaken;
+        if lane.waiting.is_empty() {
+            // Older than what was written before, or is being written.
+            lane.messages = 0;
+            for ticket in std::mem::take(&mut lane.tickets) {
+                self.cover(index, Some(ticket));
+            }
+        }
+    }
+
     /// The thing is not there, or hidden.
     fn not_found(&mut self, index: usize, now: Instant) {
         let lane = &mut self.lanes[index];
+        if lane.is_stale {
+            // It changed while it was asked about, perhaps from missing to there.
+            return self.know(index, Known::No);
+        }
         lane.told = None;
         lane.is_wanted = false;
         lane.rules = Rules::default();
@@ -251,12 +284,13 @@ impl Core {
     }
 
     /// What waits is not written any more.
-    fn drop_waiting(&mut self, index: usize, reason: Reject, why: &str, now: Instant) {
+    pub(super) fn drop_waiting(&mut self, index: usize, reason: Reject, why: &str, now: Instant) {
         let lane = &mut self.lanes[index];
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(lane.bytes());
+        lane.forget_order();
         if !lane.has_values() {
             return;
         }
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(lane.bytes());
         let mut sheet = std::mem::take(&mut lane.waiting);
         let mut tickets = std::mem::take(&mut lane.tickets);
         let mut messages = std::mem::take(&mut lane.messages);

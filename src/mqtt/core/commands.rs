@@ -16,7 +16,6 @@ const RESPONSE_MAX: usize = 256 * 1_024;
 /// A message that a device is to answer.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    thing: ThingId,
     topic: String,
     path: String,
     until: Instant,
@@ -81,25 +80,25 @@ impl Core {
         }
         self.counts.messages += 1;
         if let Some(patience) = patience.filter(|_| self.asked.len() < ASKED_MAX) {
-            let until = now + patience;
-            self.asked_until.push(Reverse((until, correlation.clone())));
-            self.asked.insert(correlation, Asked { thing, topic, path, until });
+            let (until, asked) = (now + patience, (thing, correlation));
+            self.asked_until.push(Reverse((until, asked.clone())));
+            self.asked.insert(asked, Asked { topic, path, until });
         }
     }
 
     /// A device has answered: the caller hears of it, if he still waits.
     pub(super) fn response(&mut self, thing: &ThingId, correlation: &str, payload: &[u8], now: Instant) {
-        let known =
-            self.asked.get(correlation).is_some_and(|asked| asked.thing == *thing && asked.until > now);
+        let asked = (thing.clone(), correlation.to_owned());
+        let known = self.asked.get(&asked).is_some_and(|asked| asked.until > now);
         let (true, Some(epoch)) = (known && payload.len() <= RESPONSE_MAX, self.epoch) else {
             self.counts.responses_unknown += 1;
             return;
         };
-        let Some(Asked { thing, topic, path, .. }) = self.asked.remove(correlation) else { return };
+        let Some(Asked { topic, path, .. }) = self.asked.remove(&asked) else { return };
+        let (thing, correlation) = asked;
         let (status, content_type, value) = read_response(payload);
         self.counts.responses += 1;
         self.number += 1;
-        let correlation = correlation.to_owned();
         let reply = Reply { topic, path, correlation, status, content_type, value };
         let order = Order { epoch, number: self.number, thing, what: What::Reply(reply) };
         self.effects.push(Effect::Order(order));
@@ -107,13 +106,10 @@ impl Core {
 
     /// Answers that did not come in time.
     pub(super) fn expire_messages(&mut self, now: Instant) {
-        while let Some(Reverse((_, correlation))) =
-            self.asked_until.peek().filter(|Reverse((at, _))| *at <= now)
-        {
-            let correlation = correlation.clone();
-            self.asked_until.pop();
-            if self.asked.get(&correlation).is_some_and(|asked| asked.until <= now) {
-                self.asked.remove(&correlation);
+        while self.asked_until.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            let Some(Reverse((_, asked))) = self.asked_until.pop() else { return };
+            if self.asked.get(&asked).is_some_and(|asked| asked.until <= now) {
+                self.asked.remove(&asked);
                 self.counts.responses_missing += 1;
             }
         }

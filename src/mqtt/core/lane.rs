@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::acks::Ticket;
+use super::failing::Failing;
 use crate::twin::id::ThingId;
-use crate::twin::telemetry::{Guard, Rules, Sheet};
+use crate::twin::telemetry::{Guard, Payload, Rules, Sheet};
 
 /// Delay before a write that failed is tried again; it doubles with each.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -53,6 +54,11 @@ pub struct Lane {
     /// The desired properties the device was told.
     pub told: Option<Value>,
     pub waiting: Sheet,
+    /// While it is not known whether the twin's rules take away what tells the order of messages: the same as `waiting`
+    /// in the order the messages came, once one was older than another. See [`Lane::overtaken`].
+    pub as_came: Option<Sheet>,
+    /// Messages that are in `as_came` alone.
+    pub overtaken: u64,
     pub tickets: Vec<Ticket>,
     pub messages: u64,
     pub flight: Option<Flight>,
@@ -62,6 +68,8 @@ pub struct Lane {
     pub part_messages: u64,
     /// Failed tries in a row.
     pub attempts: u32,
+    /// The same, beside what Ditto did for other things.
+    pub failing: Option<Failing>,
     /// No write before then: its rate, or a try that failed.
     pub not_before: Option<Instant>,
     /// Times in a row that the thing was there when asked and missing when written.
@@ -86,6 +94,8 @@ impl Lane {
             is_wanted: false,
             told: None,
             waiting: Sheet::default(),
+            as_came: None,
+            overtaken: 0,
             tickets: vec![],
             messages: 0,
             flight: None,
@@ -93,6 +103,7 @@ impl Lane {
             part_tickets: vec![],
             part_messages: 0,
             attempts: 0,
+            failing: None,
             not_before: None,
             contradictions: 0,
             is_queued: false,
@@ -146,13 +157,15 @@ impl Lane {
         self.flight.is_none()
             && self.asking.is_none()
             && !self.has_values()
+            && self.as_came.is_none()
             && !self.is_queued
             && !self.is_queued_to_ask
     }
 
     /// How much memory what waits takes, about.
     pub fn bytes(&self) -> usize {
-        self.waiting.bytes() + self.parts.iter().map(Sheet::bytes).sum::<usize>()
+        let as_came = self.as_came.as_ref().map_or(0, Sheet::bytes);
+        self.waiting.bytes() + as_came + self.parts.iter().map(Sheet::bytes).sum::<usize>()
     }
 
     /// Adds a message without values of its own to whatever is written next, and says whether there is any such write.
@@ -169,6 +182,49 @@ impl Lane {
         tickets.extend(ticket);
         *messages += 1;
         true
+    }
+
+    /// Takes values of a message; with `is_overtaken` those of one that is older than another.
+    pub fn take(&mut self, payload: Payload, is_overtaken: bool) {
+        if is_overtaken {
+            self.as_came.get_or_insert_with(|| self.waiting.clone());
+            self.overtaken += 1;
+        }
+        match &mut self.as_came {
+            Some(sheet) if is_overtaken => sheet.take(payload),
+            Some(sheet) => {
+                sheet.take(payload.clone());
+                self.waiting.take(payload);
+            }
+            None => self.waiting.take(payload),
+        }
+    }
+
+    /// The rules are known: with `is_ordered` the members that were taken for the order of messages are that, and those
+    /// that were overtaken stay out. Returns how many.
+    pub fn settle_order(&mut self, is_ordered: bool) -> u64 {
+        if !is_ordered {
+            self.forget_order();
+        }
+        self.as_came = None;
+        std::mem::take(&mut self.overtaken)
+    }
+
+    /// What waits is what came, in the order it came; the next message is the first.
+    pub fn forget_order(&mut self) {
+        if let Some(sheet) = self.as_came.take() {
+            self.waiting = sheet;
+        }
+        self.overtaken = 0;
+        self.guard = Guard::default();
+    }
+
+    /// The connection has ended: tickets of it mean nothing.
+    pub fn forget_tickets(&mut self) {
+        let of_flight = self.flight.as_mut().map(|flight| &mut flight.tickets);
+        for tickets in [&mut self.tickets, &mut self.part_tickets].into_iter().chain(of_flight) {
+            *tickets = vec![];
+        }
     }
 
     /// Takes the next write out of what waits.
@@ -195,6 +251,11 @@ impl Lane {
         if flight.is_part {
             self.parts.push_front(flight.sheet);
             return;
+        }
+        if let Some(as_came) = &mut self.as_came {
+            let mut all = flight.sheet.clone();
+            all.absorb(std::mem::take(as_came));
+            *as_came = all;
         }
         flight.sheet.absorb(std::mem::take(&mut self.waiting));
         self.waiting = flight.sheet;

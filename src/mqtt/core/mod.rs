@@ -20,8 +20,10 @@ mod acks;
 mod answers;
 mod commands;
 mod devices;
+mod failing;
 mod lane;
 mod rejects;
+mod sweep;
 mod telemetry;
 mod window;
 
@@ -36,6 +38,9 @@ use window::Window;
 
 /// What waits for Ditto, in bytes of memory, before nothing more is read from the broker.
 pub const WAITING_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+/// Messages that are not acknowledged before nothing more is read from the broker. MQTT 5 keeps to the
+/// `RECEIVE_MAXIMUM` it is told, which is less; MQTT 3.1.1 knows none.
+pub const UNACKNOWLEDGED_MAX: usize = 10_000;
 /// Things that are asked about before nothing more is read from the broker.
 const LEARNING_MAX: usize = 10_000;
 /// Things that are known to be missing: more are asked about again with each message.
@@ -153,8 +158,11 @@ pub struct Core {
     waiting_bytes: usize,
     learning: usize,
     missing: usize,
-    asked: HashMap<String, Asked>,
-    asked_until: BinaryHeap<Reverse<(Instant, String)>>,
+    /// By thing and correlation id.
+    asked: HashMap<(ThingId, String), Asked>,
+    asked_until: BinaryHeap<Reverse<(Instant, (ThingId, String))>>,
+    /// Failed calls of things that may be Ditto's fault.
+    failures: u64,
     letters: Letters,
     swept: Instant,
     chance: u64,
@@ -186,6 +194,7 @@ impl Core {
             missing: 0,
             asked: HashMap::new(),
             asked_until: BinaryHeap::new(),
+            failures: 0,
             letters: Letters::new(now),
             swept: now,
             chance: seed | 1,
@@ -201,12 +210,15 @@ impl Core {
 
     /// Whether enough waits: nothing more is to be read from the broker until less does.
     pub fn is_full(&self) -> bool {
-        self.waiting_bytes >= WAITING_BYTES_MAX || self.learning >= LEARNING_MAX
+        self.waiting_bytes >= WAITING_BYTES_MAX
+            || self.learning >= LEARNING_MAX
+            || self.acks.len() >= UNACKNOWLEDGED_MAX
     }
 
     /// The connection to the broker has ended: what was not acknowledged comes again.
     pub fn disconnected(&mut self) {
         self.acks.forget();
+        self.lanes.iter_mut().for_each(Lane::forget_tickets);
     }
 
     /// Does what is due, and sends what can be sent.
@@ -353,36 +365,6 @@ impl Core {
         count == 1 || part_of(thing, count) == index
     }
 
-    /// Forgets things that are missing.
-    fn sweep(&mut self, now: Instant) {
-        let gone =
-            |lane: &Lane| matches!(lane.known, Known::Missing(until) if until <= now) && lane.is_idle();
-        if !self.lanes.iter().any(gone) {
-            return;
-        }
-        let mut places = vec![usize::MAX; self.lanes.len()];
-        let mut kept = Vec::with_capacity(self.lanes.len());
-        for (index, lane) in std::mem::take(&mut self.lanes).into_iter().enumerate() {
-            if gone(&lane) {
-                self.missing -= 1;
-            } else {
-                places[index] = kept.len();
-                kept.push(lane);
-            }
-        }
-        self.lanes = kept;
-        self.names.retain(|_, index| {
-            *index = places[*index];
-            *index != usize::MAX
-        });
-        self.topics.clear();
-        self.ready.iter_mut().chain(&mut self.to_ask).for_each(|index| *index = places[*index]);
-        self.calls.values_mut().for_each(|call| call.lane = places[call.lane]);
-        let timers = std::mem::take(&mut self.timers).into_iter();
-        let moved = timers.map(|Reverse((at, index))| Reverse((at, places[index])));
-        self.timers = moved.filter(|Reverse((_, index))| *index != usize::MAX).collect();
-    }
-
     /// From 0 to 1, another each time. Source: Marsaglia, "Xorshift RNGs".
     fn chance(&mut self) -> f64 {
         self.chance ^= self.chance << 13;
@@ -413,6 +395,8 @@ pub fn part_of(thing: &ThingId, count: u64) -> u64 {
 
 #[cfg(test)]
 mod commands_tests;
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod law_tests;
 #[cfg(test)]

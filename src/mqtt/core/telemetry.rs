@@ -101,31 +101,26 @@ impl Core {
         let age = now.saturating_duration_since(self.start);
         let lane = &mut self.lanes[index];
         lane.heard = Some(now);
-        if matches!(lane.known, Known::Yes(_)) {
-            if !lane.rules.enabled {
-                return self.reject(
-                    Reject::Disabled,
-                    message,
-                    ticket,
-                    "spec.telemetry.enabled is false",
-                    now,
-                );
-            }
-            let order = payload.order(&lane.rules);
-            if !lane.guard.admits(order, age) {
-                *self.counts.rejected.entry(Reject::Outdated).or_default() += 1;
-                // Acknowledged with the newer one: after a crash it must come again before that.
-                return self.cover(index, ticket);
-            }
+        let is_known = matches!(lane.known, Known::Yes(_));
+        if is_known && !lane.rules.enabled {
+            let why = "spec.telemetry.enabled is false";
+            return self.reject(Reject::Disabled, message, ticket, why, now);
+        }
+        let order = if is_known { payload.order(&lane.rules) } else { payload.told_order(&lane.rules) };
+        let is_overtaken = !lane.guard.admits(order, age);
+        if is_known && is_overtaken {
+            *self.counts.rejected.entry(Reject::Outdated).or_default() += 1;
+            // Acknowledged with the newer one: after a crash it must come again before that.
+            return self.cover(index, ticket);
         }
         if payload.is_empty() {
             self.queue(index);
             return self.cover(index, ticket);
         }
         self.counts.coalesced += u64::from(!lane.waiting.is_empty());
-        let before = lane.waiting.bytes();
-        lane.waiting.take(payload);
-        self.waiting_bytes = (self.waiting_bytes + lane.waiting.bytes()).saturating_sub(before);
+        let before = lane.bytes();
+        lane.take(payload, is_overtaken);
+        self.waiting_bytes = (self.waiting_bytes + lane.bytes()).saturating_sub(before);
         lane.tickets.extend(ticket);
         lane.messages += 1;
         self.queue(index);
@@ -144,7 +139,7 @@ impl Core {
         self.queue(index);
     }
 
-    fn cover(&mut self, index: usize, ticket: Option<Ticket>) {
+    pub(super) fn cover(&mut self, index: usize, ticket: Option<Ticket>) {
         if !self.lanes[index].cover(ticket) {
             self.acknowledge(ticket);
         }

@@ -104,7 +104,7 @@ impl Bench {
         self.packet
     }
 
-    fn answer(&mut self, result: Result<Value, Refused>) -> What {
+    pub fn answer(&mut self, result: Result<Value, Refused>) -> What {
         let Order { epoch, number, what, .. } = self.orders.pop_front().expect("an order");
         self.hear(Heard::Answer { epoch, number, result });
         what
