@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, CoreOptions, Device, Effect, Incoming, Presence};
-use super::link::{Link, LinkError};
+use super::link::{Link, LinkError, stamps};
 use super::meter::{BrokerWindow, Meter};
 use super::outbox::Outbox;
+use super::tries::Tries;
 use super::wire::{Packet, Welcome, Wire, WireError};
 use crate::ditto::link::{self, Heard, LinkOptions};
 use crate::ditto::{DittoClient, SetupError};
@@ -23,16 +24,6 @@ use crate::twin::topics::Topics;
 
 /// What the bridge must reach to be ready.
 pub const CHECKS: [&str; 2] = ["broker", "bridge_ditto"];
-/// Delay before the second try to connect; it doubles with each.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(15);
-/// The least delay after another client took our name: it will do so again.
-const TAKEN_OVER: Duration = Duration::from_secs(5);
-/// A broker that is there and ends so many connections in a row soon after it let us in: Mosquitto does not say that
-/// another client took our name.
-const SHORT_MAX: u32 = 2;
-/// A connection that held so long was no failure.
-const HELD: Duration = Duration::from_secs(10);
 /// Bytes that wait for the broker before nothing more is read from it, and no dead letter is written.
 const UNSENT_MAX: usize = 1_024 * 1_024;
 /// How often metrics are told, and files looked at.
@@ -81,6 +72,7 @@ pub fn start(
         ws_url: settings.ditto.ws_url.clone(),
         client,
         ca_file: settings.ditto.ca_file.clone(),
+        socket_again: link::SOCKET_AGAIN,
     };
     let ditto = link::open(options, ended.clone())?;
     let (questions, asked) = mpsc::channel(QUESTIONS);
@@ -108,9 +100,7 @@ pub fn start(
         readiness,
         asked,
         has_subscribed: false,
-        failed: 0,
-        short: 0,
-        connected: now,
+        tries: Tries::new(now),
         window: BrokerWindow::new(now),
         meter: Meter::default(),
         ticks: 0,
@@ -143,10 +133,7 @@ struct Driver {
     readiness: Readiness,
     asked: mpsc::Receiver<Question>,
     has_subscribed: bool,
-    failed: u32,
-    /// Connections in a row that were ended soon.
-    short: u32,
-    connected: Instant,
+    tries: Tries,
     window: BrokerWindow,
     meter: Meter,
     ticks: u32,
@@ -218,8 +205,8 @@ impl Driver {
         if !self.has_subscribed {
             wire.subscribe(SUBSCRIPTION, &self.subscriptions, to)?;
         }
-        self.outbox.again(welcome.receive_maximum, wire, to)?;
-        self.connected = Instant::now();
+        self.outbox.again(welcome.receive_maximum);
+        self.tries.connected(Instant::now());
         self.telemetry.mqtt_connection("connected");
         self.telemetry.mqtt_connected("broker", true);
         self.readiness.set(CHECKS[0], Ok(()));
@@ -234,35 +221,18 @@ impl Driver {
     /// Forgets the connection. Returns how long to wait before the next.
     fn lost(&mut self, error: &LinkError) -> Duration {
         let was_open = self.link.take().is_some();
-        let held = self.connected.elapsed() >= HELD;
-        if was_open && held {
-            self.failed = 0;
-        }
-        let is_short = was_open && !held && matches!(error, LinkError::Ended | LinkError::Broken(_));
-        self.short = if is_short { self.short + 1 } else { 0 };
         self.core.disconnected();
-        let said = matches!(error, LinkError::Said(why) if why.contains("SessionTakenOver"));
-        let taken_over = said || self.short >= SHORT_MAX;
-        let result = match error {
-            _ if taken_over => "taken_over",
-            LinkError::Refused(_) => "refused",
-            LinkError::Unreached { .. } => "unreached",
-            LinkError::Files(_) => "files",
-            _ => "lost",
-        };
-        self.telemetry.mqtt_connection(result);
+        let outcome = self.tries.ended(error, was_open, Instant::now());
+        self.telemetry.mqtt_connection(outcome.result);
         self.telemetry.mqtt_connected("broker", false);
-        let delay = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(self.failed.min(16))).min(RETRY_MAX);
-        let delay = if taken_over { delay.max(TAKEN_OVER) } else { delay };
-        self.failed = self.failed.saturating_add(1);
-        let hint = if taken_over {
+        let hint = if outcome.is_taken_over {
             "it seems that another client has our client id: give each bridge its own --mqtt-client-id or --replica"
         } else {
             ""
         };
         tracing::warn!(%error, hint, "no connection to the broker; trying again");
         self.readiness.set(CHECKS[0], Err(error.to_string()));
-        delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)
+        outcome.delay.mul_f64(0.5 + rand::random::<f64>() / 2.0)
     }
 
     /// Takes what was read.
@@ -281,7 +251,16 @@ impl Driver {
                     };
                     self.core.message(incoming, now);
                 }
-                Packet::PubAck(id) => self.outbox.acknowledged(id),
+                Packet::PubAck { id, refused: None } => self.outbox.acknowledged(id),
+                Packet::PubAck { id, refused: Some(why) } => {
+                    if let Some(topic) = self.outbox.refused(id, now) {
+                        tracing::warn!(
+                            topic,
+                            why,
+                            "the broker does not take a command, and its device does not hear it: check the broker's ACL"
+                        );
+                    }
+                }
                 Packet::SubAck(granted) => {
                     if let Some(at) = granted.iter().position(|granted| !granted) {
                         let filter = self.subscriptions.get(at).map_or("", |(filter, _)| filter);
@@ -384,13 +363,13 @@ impl Driver {
 
     fn tick(&mut self, may_read: bool) -> Result<(), LinkError> {
         let now = Instant::now();
-        self.meter.tell(&self.core, (self.outbox.len(), self.outbox.dropped), &self.telemetry, now);
+        self.meter.tell(&self.core, &self.outbox, &self.telemetry, now);
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(LOOK_EVERY) && self.link.is_some() {
             let files = stamps(&self.mqtt);
             if files != self.files {
                 self.files = files;
-                self.failed = 0;
+                self.tries.start_over();
                 return Err(LinkError::Files("its files changed: connecting anew with them".to_owned()));
             }
         }
@@ -399,18 +378,6 @@ impl Driver {
             None => Ok(()),
         }
     }
-}
-
-/// When password, CA, certificate and key were written.
-fn stamps(mqtt: &Mqtt) -> Vec<Option<SystemTime>> {
-    let password = mqtt.login.iter().filter_map(|(_, secret)| match secret {
-        crate::settings::Secret::File(path) => Some(path),
-        crate::settings::Secret::Value(_) => None,
-    });
-    let tls = mqtt.tls.iter().flat_map(|tls| {
-        tls.ca_file.iter().chain(tls.identity.iter().flat_map(|(certificate, key)| [certificate, key]))
-    });
-    password.chain(tls).map(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok()).collect()
 }
 
 async fn turn(link: &mut Option<Link>, may_read: bool) -> Result<(), LinkError> {

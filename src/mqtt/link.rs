@@ -3,7 +3,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::wire::{Hello, Packet, Welcome, Wire, WireError};
-use crate::settings::Mqtt;
+use crate::settings::{Mqtt, Secret};
 
 /// From the first packet to the broker's welcome.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -242,4 +242,16 @@ impl Link {
         };
         drop(tokio::time::timeout(Duration::from_secs(1), goodbye).await);
     }
+}
+
+/// When password, CA, certificate and key were written.
+pub fn stamps(mqtt: &Mqtt) -> Vec<Option<SystemTime>> {
+    let password = mqtt.login.iter().filter_map(|(_, secret)| match secret {
+        Secret::File(path) => Some(path),
+        Secret::Value(_) => None,
+    });
+    let tls = mqtt.tls.iter().flat_map(|tls| {
+        tls.ca_file.iter().chain(tls.identity.iter().flat_map(|(certificate, key)| [certificate, key]))
+    });
+    password.chain(tls).map(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok()).collect()
 }

@@ -2,6 +2,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Counts};
+use super::outbox::Outbox;
 use crate::telemetry::Telemetry;
 use crate::twin::telemetry::Reject;
 
@@ -15,57 +16,67 @@ const WATCHED: Duration = Duration::from_secs(10);
 /// Fewer are no sign of a limit: so many devices may just talk at once.
 const MOST_MIN: usize = 10;
 
+/// The counts behind the metrics, by their labels.
+type Labels = &'static [(&'static str, fn(&Counts) -> u64)];
+const MESSAGES: Labels = &[
+    ("received", |counts| counts.received),
+    ("elsewhere", |counts| counts.elsewhere),
+    ("duplicate", |counts| counts.duplicates),
+    ("written", |counts| counts.written),
+    ("coalesced", |counts| counts.coalesced),
+];
+const WRITES: Labels = &[
+    ("taken", |counts| counts.writes),
+    ("retried", |counts| counts.retries),
+    ("question", |counts| counts.questions),
+    ("created", |counts| counts.created),
+];
+const COMMANDS: Labels = &[
+    ("desired", |counts| counts.desired),
+    ("message", |counts| counts.messages),
+    ("response", |counts| counts.responses),
+    ("response_unknown", |counts| counts.responses_unknown),
+    ("response_missing", |counts| counts.responses_missing),
+];
+
 /// Tells what was counted since the last time.
 #[derive(Default)]
 pub struct Meter {
     told: Counts,
-    dropped_commands: u64,
+    /// Commands that were too many, and that the broker did not take.
+    told_of_outbox: (u64, u64),
 }
 
 impl Meter {
-    pub fn tell(&mut self, core: &Core, commands: (usize, u64), telemetry: &Telemetry, now: Instant) {
-        let (counts, told) = (&core.counts, &self.told);
-        for (name, new, old) in [
-            ("received", counts.received, told.received),
-            ("elsewhere", counts.elsewhere, told.elsewhere),
-            ("duplicate", counts.duplicates, told.duplicates),
-            ("written", counts.written, told.written),
-            ("coalesced", counts.coalesced, told.coalesced),
-        ] {
-            telemetry.mqtt_messages(name, new - old);
+    pub fn tell(&mut self, core: &Core, outbox: &Outbox, telemetry: &Telemetry, now: Instant) {
+        let told = std::mem::replace(&mut self.told, core.counts.clone());
+        let (dropped, refused) =
+            std::mem::replace(&mut self.told_of_outbox, (outbox.dropped, outbox.refused));
+        let counts = &core.counts;
+        let more = |of: fn(&Counts) -> u64| of(counts) - of(&told);
+        for (result, of) in MESSAGES.iter().copied() {
+            telemetry.mqtt_messages(result, more(of));
         }
         for reason in Reject::ALL {
             let of = |counts: &Counts| counts.rejected.get(&reason).copied().unwrap_or_default();
-            telemetry.mqtt_rejected(reason.word(), of(counts) - of(told));
+            telemetry.mqtt_rejected(reason.word(), of(counts) - of(&told));
         }
-        for (name, new, old) in [
-            ("taken", counts.writes, told.writes),
-            ("retried", counts.retries, told.retries),
-            ("question", counts.questions, told.questions),
-            ("created", counts.created, told.created),
-        ] {
-            telemetry.mqtt_writes(name, new - old);
+        for (result, of) in WRITES.iter().copied() {
+            telemetry.mqtt_writes(result, more(of));
         }
-        for (name, new, old) in [
-            ("desired", counts.desired, told.desired),
-            ("message", counts.messages, told.messages),
-            ("response", counts.responses, told.responses),
-            ("response_unknown", counts.responses_unknown, told.responses_unknown),
-            ("response_missing", counts.responses_missing, told.responses_missing),
-        ] {
-            telemetry.mqtt_commands(name, new - old);
+        for (kind, of) in COMMANDS.iter().copied() {
+            telemetry.mqtt_commands(kind, more(of));
         }
-        telemetry.dropped_many("dead_letters", counts.letters_dropped - told.letters_dropped);
-        telemetry.dropped_many("mqtt_commands", commands.1 - self.dropped_commands);
-        self.dropped_commands = commands.1;
-        self.told = counts.clone();
+        telemetry.mqtt_commands("refused", outbox.refused - refused);
+        telemetry.dropped_many("dead_letters", more(|counts| counts.letters_dropped));
+        telemetry.dropped_many("mqtt_commands", outbox.dropped - dropped);
         let (bytes, calls, window, unacknowledged) = core.load();
         for (what, count) in [
             ("bytes", bytes as u64),
             ("calls", calls as u64),
             ("calls_max", window),
             ("unacknowledged", unacknowledged as u64),
-            ("commands", commands.0 as u64),
+            ("commands", outbox.len() as u64),
         ] {
             telemetry.mqtt_waiting(what, count);
         }

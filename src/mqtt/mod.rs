@@ -9,6 +9,7 @@ pub mod devices;
 mod link;
 mod meter;
 mod outbox;
+mod tries;
 mod wire;
 
 pub use bridge::{CHECKS, Running, start};

@@ -1,5 +1,6 @@
 //! What is published to devices, until the broker has it.
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,6 +12,8 @@ const WAITING_MAX: usize = 10_000;
 const BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Sent and not acknowledged, whatever the broker allows.
 const UNACKNOWLEDGED_MAX: u16 = 1_000;
+/// A line in the log about messages that the broker does not take, at most so often.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Packet ids below this are for subscriptions.
 const FIRST_ID: u16 = 16;
 
@@ -30,13 +33,19 @@ impl Letter {
 #[derive(Debug, Default)]
 pub struct Outbox {
     waiting: VecDeque<Letter>,
-    /// With the ids they were sent under.
+    /// With the ids they were sent under, over this connection or an earlier one.
     sent: VecDeque<(u16, Letter)>,
+    /// So many of them, from the first, were sent over this connection.
+    on_wire: usize,
     last_id: u16,
     /// Of all letters.
     bytes: usize,
     /// Messages that went because there were too many.
     pub dropped: u64,
+    /// Messages that the broker did not take.
+    pub refused: u64,
+    /// When the log was told of one.
+    told: Option<Instant>,
     limit: u16,
 }
 
@@ -53,22 +62,24 @@ impl Outbox {
         }
     }
 
-    /// A new connection: what was not acknowledged is sent again.
-    pub fn again(&mut self, receive_maximum: u16, wire: Wire, to: &mut BytesMut) -> Result<(), WireError> {
+    /// A new connection: what was not acknowledged is to be sent again, as far as the broker allows so many.
+    pub fn again(&mut self, receive_maximum: u16) {
         self.limit = receive_maximum.min(UNACKNOWLEDGED_MAX);
-        for (id, letter) in &self.sent {
-            wire.publish(Some(*id), true, &letter.topic, &letter.payload, to)?;
-        }
-        Ok(())
+        self.on_wire = 0;
     }
 
     /// Writes what may be sent, until `to` holds `most` bytes.
     pub fn send(&mut self, wire: Wire, most: usize, to: &mut BytesMut) -> Result<(), WireError> {
-        while self.sent.len() < usize::from(self.limit) && to.len() < most {
-            let Some(letter) = self.waiting.pop_front() else { break };
-            let id = self.next_id();
-            wire.publish(Some(id), false, &letter.topic, &letter.payload, to)?;
-            self.sent.push_back((id, letter));
+        while self.on_wire < usize::from(self.limit) && to.len() < most {
+            if let Some((id, letter)) = self.sent.get(self.on_wire) {
+                wire.publish(Some(*id), true, &letter.topic, &letter.payload, to)?;
+            } else {
+                let Some(letter) = self.waiting.pop_front() else { break };
+                let id = self.next_id();
+                wire.publish(Some(id), false, &letter.topic, &letter.payload, to)?;
+                self.sent.push_back((id, letter));
+            }
+            self.on_wire += 1;
         }
         Ok(())
     }
@@ -82,12 +93,26 @@ impl Outbox {
         }
     }
 
+    /// The broker has it, or does not want it.
     pub fn acknowledged(&mut self, id: u16) {
         // Almost always the oldest.
         if let Some(at) = self.sent.iter().position(|(sent, _)| *sent == id) {
             let letter = self.sent.remove(at);
             self.bytes -= letter.map_or(0, |(_, letter)| letter.bytes());
+            self.on_wire -= usize::from(at < self.on_wire);
         }
+    }
+
+    /// The broker does not take it. Returns where it was to go, when that is worth a line in the log.
+    pub fn refused(&mut self, id: u16, now: Instant) -> Option<String> {
+        let topic = self.sent.iter().find(|(sent, _)| *sent == id).map(|(_, letter)| letter.topic.clone())?;
+        self.refused += 1;
+        self.acknowledged(id);
+        let is_due = self.told.is_none_or(|at| now.saturating_duration_since(at) >= LINE_EVERY);
+        is_due.then(|| {
+            self.told = Some(now);
+            topic
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -117,7 +142,7 @@ mod tests {
     #[test]
     fn f35_what_the_broker_did_not_acknowledge_is_sent_again() {
         let (mut outbox, mut bytes) = (Outbox::default(), BytesMut::new());
-        outbox.again(2, WIRE, &mut bytes).unwrap();
+        outbox.again(2);
         for topic in ["a", "b", "c"] {
             outbox.push(topic.to_owned(), vec![]);
         }
@@ -131,12 +156,58 @@ mod tests {
         outbox.acknowledged(9_999);
         // The connection breaks before anything else.
         let mut bytes = BytesMut::new();
-        outbox.again(2, WIRE, &mut bytes).unwrap();
+        outbox.again(2);
         outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
         let again = sent(&mut bytes);
         assert_eq!(again[0], (first[1].0, true, "b".to_owned()));
         assert_eq!((again[1].1, again[1].2.as_str(), outbox.len()), (false, "c", 2));
         assert_ne!(again[1].0, again[0].0);
+    }
+
+    #[test]
+    fn f35_a_broker_that_takes_fewer_than_before_is_sent_no_more_than_it_takes() {
+        let (mut outbox, mut bytes) = (Outbox::default(), BytesMut::new());
+        outbox.again(10);
+        for topic in ["a", "b", "c", "d", "e"] {
+            outbox.push(topic.to_owned(), vec![]);
+        }
+        outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
+        let first = sent(&mut bytes);
+        outbox.again(2);
+        outbox.push("f".to_owned(), vec![]);
+        let mut again = vec![];
+        while outbox.len() > 0 {
+            outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
+            let now = sent(&mut bytes);
+            assert!((1..=2).contains(&now.len()) && outbox.on_wire <= 2, "{now:?}");
+            for (id, ..) in &now {
+                outbox.acknowledged(*id);
+            }
+            again.extend(now);
+        }
+        let mut expected: Vec<_> = first.into_iter().map(|(id, _, topic)| (id, true, topic)).collect();
+        expected.push((again.last().unwrap().0, false, "f".to_owned()));
+        assert_eq!(again, expected, "in order, under the same ids");
+        assert_eq!((outbox.bytes, outbox.on_wire), (0, 0));
+    }
+
+    #[test]
+    fn what_the_broker_does_not_take_is_counted_told_now_and_then_and_not_sent_again() {
+        let (mut outbox, mut bytes, now) = (Outbox::default(), BytesMut::new(), Instant::now());
+        outbox.again(10);
+        for topic in ["a", "b", "c"] {
+            outbox.push(topic.to_owned(), vec![1]);
+        }
+        outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
+        let ids: Vec<u16> = sent(&mut bytes).into_iter().map(|(id, ..)| id).collect();
+        assert_eq!(outbox.refused(ids[0], now).as_deref(), Some("a"));
+        assert_eq!(outbox.refused(ids[0], now), None, "it is gone");
+        assert_eq!(outbox.refused(ids[1], now), None, "told of a moment ago");
+        assert_eq!(outbox.refused(ids[2], now + LINE_EVERY).as_deref(), Some("c"));
+        outbox.again(10);
+        outbox.send(WIRE, usize::MAX, &mut bytes).unwrap();
+        assert!(bytes.is_empty());
+        assert_eq!((outbox.refused, outbox.len(), outbox.bytes), (3, 0, 0));
     }
 
     #[test]
@@ -152,7 +223,7 @@ mod tests {
     #[test]
     fn large_ones_are_bounded_in_bytes_whether_they_wait_or_are_sent() {
         let (mut outbox, mut bytes) = (Outbox::default(), BytesMut::new());
-        outbox.again(2, WIRE, &mut bytes).unwrap();
+        outbox.again(2);
         let large = || vec![0; BYTES_MAX / 8];
         (0..20).for_each(|number| outbox.push(number.to_string(), large()));
         assert!(outbox.bytes <= BYTES_MAX && outbox.len() == 7, "{} in {}", outbox.bytes, outbox.len());

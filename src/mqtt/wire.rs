@@ -18,8 +18,11 @@ const PUBLISH: u8 = 3;
 pub enum Packet {
     Welcome(Welcome),
     Publish(Publish),
-    /// The broker has what we published under this id.
-    PubAck(u16),
+    /// The broker has what we published under this id, or says why it does not take it.
+    PubAck {
+        id: u16,
+        refused: Option<String>,
+    },
     /// By filter: whether it may be subscribed to.
     SubAck(Vec<bool>),
     Pong,
@@ -272,7 +275,7 @@ fn packet5(packet: v5::Packet) -> Packet {
             skipped: None,
             is_duplicate: publish.dup,
         }),
-        v5::Packet::PubAck(ack) => Packet::PubAck(ack.pkid),
+        v5::Packet::PubAck(ack) => Packet::PubAck { id: ack.pkid, refused: refused5(ack) },
         v5::Packet::SubAck(ack) => Packet::SubAck(
             ack.return_codes.iter().map(|code| matches!(code, v5::SubscribeReasonCode::Success(_))).collect(),
         ),
@@ -283,6 +286,15 @@ fn packet5(packet: v5::Packet) -> Packet {
         }
         _ => Packet::Other,
     }
+}
+
+/// Why a message is not taken; with `None` it is, also when nobody hears it. Source: MQTT 5, 3.4.2.1.
+fn refused5(ack: v5::PubAck) -> Option<String> {
+    if matches!(ack.reason, v5::PubAckReason::Success | v5::PubAckReason::NoMatchingSubscribers) {
+        return None;
+    }
+    let said = ack.properties.and_then(|found| found.reason_string);
+    Some(said.unwrap_or_else(|| format!("{:?}", ack.reason)))
 }
 
 fn packet4(packet: v4::Packet) -> Packet {
@@ -300,7 +312,8 @@ fn packet4(packet: v4::Packet) -> Packet {
             skipped: None,
             is_duplicate: publish.dup,
         }),
-        v4::Packet::PubAck(ack) => Packet::PubAck(ack.pkid),
+        // MQTT 3.1.1 has no way to refuse.
+        v4::Packet::PubAck(ack) => Packet::PubAck { id: ack.pkid, refused: None },
         v4::Packet::SubAck(ack) => Packet::SubAck(
             ack.return_codes.iter().map(|code| matches!(code, v4::SubscribeReasonCode::Success(_))).collect(),
         ),
@@ -311,92 +324,5 @@ fn packet4(packet: v4::Packet) -> Packet {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const BOTH: [Wire; 2] = [Wire { version: MqttVersion::V5 }, Wire { version: MqttVersion::V311 }];
-
-    #[test]
-    fn messages_are_read_however_the_bytes_are_cut() {
-        for wire in BOTH {
-            let mut bytes = BytesMut::new();
-            let payload = Bytes::from_static(b"{\"a\": 1}");
-            wire.publish(Some(7), true, "devices/a:b/telemetry", &payload, &mut bytes).unwrap();
-            wire.publish(None, false, "x", &Bytes::new(), &mut bytes).unwrap();
-            let all = bytes.to_vec();
-            for size in 1..=all.len() {
-                let (mut found, mut buffer) = (vec![], BytesMut::new());
-                for chunk in all.chunks(size) {
-                    buffer.extend_from_slice(chunk);
-                    while let Some((packet, skip)) = wire.read(&mut buffer).unwrap() {
-                        found.push(packet);
-                        assert_eq!(skip, 0);
-                    }
-                }
-                let [Packet::Publish(first), Packet::Publish(second)] = found.as_slice() else {
-                    panic!("{found:?}")
-                };
-                assert_eq!(
-                    (first.id, first.is_duplicate, &first.payload),
-                    (Some(7), true, &payload),
-                    "{size}"
-                );
-                assert_eq!((second.id, &second.topic[..]), (None, &b"x"[..]));
-            }
-        }
-    }
-
-    #[test]
-    fn s48_of_a_message_that_is_too_long_only_the_head_is_taken() {
-        for wire in BOTH {
-            let mut bytes = BytesMut::new();
-            let payload = Bytes::from(vec![b'x'; 10_000_000]);
-            wire.publish(Some(9), false, "devices/a:b/telemetry", &payload, &mut bytes).unwrap();
-            Wire::acknowledge(3, &mut bytes);
-            let mut some = bytes.split_to(100);
-            let Some((Packet::Publish(publish), skip)) = wire.read(&mut some).unwrap() else {
-                panic!("no message")
-            };
-            assert_eq!((publish.id, &publish.topic[..]), (Some(9), &b"devices/a:b/telemetry"[..]));
-            // MQTT 5 has properties before the payload.
-            assert!(publish.skipped.is_some_and(|length| length >= 10_000_000));
-            some.unsplit(bytes);
-            let _ = some.split_to(skip);
-            assert_eq!(wire.read(&mut some).unwrap(), Some((Packet::PubAck(3), 0)));
-        }
-    }
-
-    #[test]
-    fn what_a_broker_answers_is_understood() {
-        let read = |wire: Wire, bytes: &[u8]| wire.read(&mut BytesMut::from(bytes)).unwrap().unwrap().0;
-        let [five, four] = BOTH;
-        let welcome =
-            Welcome { refused: None, session_present: true, receive_maximum: u16::MAX, keep_alive: None };
-        assert_eq!(read(four, &[0x20, 2, 1, 0]), Packet::Welcome(welcome.clone()));
-        let limited = Welcome { receive_maximum: 20, ..welcome };
-        assert_eq!(read(five, &[0x20, 6, 1, 0, 3, 0x21, 0, 20]), Packet::Welcome(limited));
-        let Packet::Welcome(refused) = read(five, &[0x20, 3, 0, 0x87, 0]) else { panic!() };
-        assert_eq!(refused.refused.as_deref(), Some("NotAuthorized"));
-        let Packet::Welcome(refused) = read(four, &[0x20, 2, 0, 5]) else { panic!() };
-        assert_eq!(refused.refused.as_deref(), Some("NotAuthorized"));
-        assert_eq!(read(four, &[0x90, 4, 0, 1, 1, 0x80]), Packet::SubAck(vec![true, false]));
-        assert_eq!(read(five, &[0x90, 5, 0, 1, 0, 1, 0x87]), Packet::SubAck(vec![true, false]));
-        assert_eq!(read(five, &[0xe0, 2, 0x8e, 0]), Packet::Disconnect("SessionTakenOver".to_owned()));
-        assert_eq!(read(five, &[0xd0, 0]), Packet::Pong);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_of_a_broker_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            for wire in BOTH {
-                let mut buffer = BytesMut::from(&bytes[..]);
-                while let Ok(Some((_, skip))) = wire.read(&mut buffer) {
-                    if skip > 0 {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-}
+#[path = "wire_tests.rs"]
+mod tests;

@@ -220,6 +220,11 @@ pub(super) fn check(args: &BridgeArgs, around: &Surroundings, mistakes: &mut Mis
     let dead_letter = args.dead_letter_topic.clone().filter(|topic| !topic.is_empty());
     if dead_letter.as_ref().is_some_and(|topic| topic.contains(['+', '#', '\0', '{'])) {
         mistakes.add("--dead-letter-topic", "one topic without `+`, `#` or `{`, e.g. twinops/dead-letters");
+    } else if let Some(topic) = dead_letter.as_ref().filter(|topic| topics.is_taken(topic)) {
+        let why = format!(
+            "`{topic}` is a topic of devices: letters would be taken for theirs; write e.g. twinops/dead-letters"
+        );
+        mistakes.add("--dead-letter-topic", why);
     }
     let number = |mistakes: &mut Mistakes, flag, text: &str, max| match value::number(text, max) {
         Ok(0) | Err(_) => {

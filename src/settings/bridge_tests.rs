@@ -69,7 +69,7 @@ type Row = (&'static str, &'static [(&'static str, &'static str)], &'static str)
 
 #[test]
 fn mistakes_of_a_bridge_say_what_to_write() {
-    let rows: [Row; 12] = [
+    let rows: [Row; 15] = [
         ("--mqtt-url http://x", &[], "--mqtt-url: `http://x` is no broker; write e.g. mqtt://mosquitto:1883"),
         (
             "--mqtt-ca-file ca",
@@ -95,6 +95,21 @@ fn mistakes_of_a_bridge_say_what_to_write() {
             "--dead-letter-topic a/#",
             &[],
             "--dead-letter-topic: one topic without `+`, `#` or `{`, e.g. twinops/dead-letters",
+        ),
+        (
+            "--dead-letter-topic devices/a:b/telemetry",
+            &[],
+            "--dead-letter-topic: `devices/a:b/telemetry` is a topic of devices: letters would be taken for theirs; write e.g. twinops/dead-letters",
+        ),
+        (
+            "--dead-letter-topic plant/dead/responses/x --responses-topic plant/{thingId}/responses/{correlationId}",
+            &[],
+            "--dead-letter-topic: `plant/dead/responses/x` is a topic of devices: letters would be taken for theirs; write e.g. twinops/dead-letters",
+        ),
+        (
+            "--dead-letter-topic devices/dead/commands",
+            &[],
+            "--dead-letter-topic: `devices/dead/commands` is a topic of devices: letters would be taken for theirs; write e.g. twinops/dead-letters",
         ),
         (
             "--max-rate 1001",

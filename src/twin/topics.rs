@@ -183,6 +183,12 @@ impl Topics {
         self.telemetry.len()
     }
 
+    /// Whether it is the topic of a device: what is said there is heard by the bridge, or by the device.
+    pub fn is_taken(&self, topic: &str) -> bool {
+        let patterns = self.telemetry.iter().chain([&self.get, &self.responses, &self.commands]);
+        patterns.into_iter().any(|pattern| pattern.read(topic).is_some())
+    }
+
     /// `None` for a topic that names no thing the way [`encode`] would.
     pub fn read(&self, topic: &str) -> Option<Arrived> {
         if topic.len() > TOPIC_BYTES_MAX {

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,10 +26,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_MAX: Duration = Duration::from_mins(1);
 const OK: u16 = 200;
 
-/// What a socket asks for when it opens.
-pub fn subscriptions() -> [String; 2] {
+const EVENTS: &str = "START-SEND-EVENTS";
+const MESSAGES: &str = "START-SEND-MESSAGES";
+
+/// What a socket asks for when it opens, and how Ditto agrees. Source: `golden/ws-connect-control`.
+pub fn subscriptions() -> [(String, String); 2] {
     let filter = utf8_percent_encode(FILTER, NON_ALPHANUMERIC);
-    [format!("START-SEND-EVENTS?filter={filter}"), "START-SEND-MESSAGES".to_owned()]
+    let agreed = |name: &str| format!("{name}:ACK");
+    [(format!("{EVENTS}?filter={filter}"), agreed(EVENTS)), (MESSAGES.to_owned(), agreed(MESSAGES))]
+}
+
+/// Why Ditto does not agree to what a socket asked for, if the frame says so.
+pub fn refusal(text: &str) -> Option<String> {
+    let envelope: Envelope = serde_json::from_str(text).ok()?;
+    let status = envelope.status.filter(|_| envelope.topic.ends_with("/errors"))?;
+    let value = envelope.value.unwrap_or_default();
+    Some(format!("{status} {}", value["message"].as_str().unwrap_or("no reason given")))
 }
 
 /// The frame of an order; answers carry `prefix` and the order's number.
@@ -94,6 +106,8 @@ struct Headers {
     #[serde(rename = "response-required")]
     response_required: Option<Value>,
     timeout: Option<Value>,
+    #[serde(rename = "retry-after")]
+    retry_after: Option<Value>,
 }
 
 /// What a frame tells; `None` when it is of no interest.
@@ -101,7 +115,7 @@ pub fn read(text: &str, prefix: &str, epoch: u64) -> Option<Heard> {
     let envelope: Envelope = serde_json::from_str(text).ok()?;
     let own = envelope.headers.correlation.as_deref().and_then(|id| id.strip_prefix(prefix));
     if let (Some(number), Some(status)) = (own.and_then(|number| number.parse().ok()), envelope.status) {
-        let result = result(status, envelope.value);
+        let result = result(status, envelope.headers.retry_after.as_ref(), envelope.value);
         return Some(Heard::Answer { epoch, number, result });
     }
     let mut words = envelope.topic.split('/');
@@ -153,12 +167,17 @@ fn timeout(value: &Value) -> Option<Duration> {
     number(text.strip_suffix('s').unwrap_or(text)).map(Duration::from_secs)
 }
 
-fn result(status: u16, value: Option<Value>) -> Result<Value, Refused> {
+/// With a 429 Ditto says how long to wait, in seconds, as it does over HTTP; with a 503 it does not. Source: Ditto 3.8,
+/// `TooManyRequestsException.java`, `WebSocketRoute.java`.
+fn result(status: u16, retry_after: Option<&Value>, value: Option<Value>) -> Result<Value, Refused> {
     if (OK..OK + 100).contains(&status) {
         return Ok(value.unwrap_or(Value::Null));
     }
+    let told = retry_after.map(|told| told.as_str().map_or_else(|| told.to_string(), str::to_owned));
+    let told = told.and_then(|text| HeaderValue::try_from(text).ok());
+    let headers: HeaderMap = told.into_iter().map(|told| (RETRY_AFTER, told)).collect();
     let body = value.unwrap_or(Value::Null).to_string();
-    match read_answer(status, &HeaderMap::new(), body.as_bytes()) {
+    match read_answer(status, &headers, body.as_bytes()) {
         Err(refused) => Err(refused),
         Ok(_) => Err(Refused::Unavailable(Said { status, ..Said::default() })),
     }
@@ -209,7 +228,7 @@ mod tests {
         let missing = answer(404, json!({"status": 404, "error": "things:thing.notfound", "message": "no"}));
         assert!(matches!(missing, Err(Refused::Missing(_))), "{missing:?}");
         let busy = answer(429, json!({"error": "too.many.requests"}));
-        assert!(matches!(busy, Err(Refused::RateLimited { .. })), "{busy:?}");
+        assert!(matches!(busy, Err(Refused::RateLimited { after_ms: None, .. })), "{busy:?}");
         assert!(matches!(answer(413, json!({"error": "things:thing.toolarge"})), Err(Refused::TooLarge(_))));
         assert!(matches!(
             answer(503, json!({"error": "things:thing.unavailable"})),
@@ -217,6 +236,36 @@ mod tests {
         ));
         let foreign = json!({"topic": "a/b/things/twin/commands/merge", "headers": {"correlation-id": "x-7"}, "path": "/", "status": 204});
         assert_eq!(read(&foreign.to_string(), "twinops-b-", 3), None);
+    }
+
+    #[test]
+    fn f38_a_ditto_that_has_too_much_to_do_says_how_long_to_wait() {
+        for told in [json!("3"), json!(3)] {
+            let frame = json!({
+                "topic": "a/b/things/twin/errors", "path": "/", "status": 429, "value": {"error": "too.many.requests"},
+                "headers": {"correlation-id": "p-7", "retry-after": told}
+            });
+            let Some(Heard::Answer { result: Err(Refused::RateLimited { after_ms, .. }), .. }) =
+                read(&frame.to_string(), "p-", 1)
+            else {
+                panic!("{frame}")
+            };
+            assert_eq!(after_ms, Some(3_000));
+        }
+    }
+
+    #[test]
+    fn what_ditto_does_not_agree_to_is_told() {
+        let error = json!({
+            "topic": "unknown/unknown/things/twin/errors", "headers": {}, "path": "/", "status": 400,
+            "value": {"status": 400, "error": "rql.expression.invalid", "message": "The RQL is invalid."}
+        });
+        assert_eq!(refusal(&error.to_string()).as_deref(), Some("400 The RQL is invalid."));
+        for other in
+            ["START-SEND-EVENTS:ACK", "{}", r#"{"topic":"a/b/things/twin/events/modified","path":"/"}"#]
+        {
+            assert_eq!(refusal(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -21,6 +21,9 @@ mod socket;
 /// Orders and answers that may wait for the other side. A caller keeps fewer on their way.
 pub const QUEUE: usize = 16_384;
 
+/// While HTTP is used, a socket is tried again so often.
+pub const SOCKET_AGAIN: Duration = Duration::from_secs(30);
+
 /// What a caller wants done with a thing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
@@ -103,6 +106,8 @@ pub struct LinkOptions {
     /// For HTTP, with the credentials of both.
     pub client: DittoClient,
     pub ca_file: Option<std::path::PathBuf>,
+    /// See [`SOCKET_AGAIN`].
+    pub socket_again: Duration,
 }
 
 /// The two ends of a link.
@@ -121,7 +126,7 @@ pub fn open(options: LinkOptions, stop: CancellationToken) -> Result<Link, Setup
     let dial = dial::Dial::new(&options)?;
     let (orders, ordered) = mpsc::channel(QUEUE);
     let (tell, heard) = mpsc::channel(QUEUE);
-    let keeper = socket::Keeper::new(dial, options.client, ordered, tell);
+    let keeper = socket::Keeper::new(dial, options.client, ordered, tell, options.socket_again);
     let task = tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}

@@ -1,6 +1,7 @@
 //! The Ditto client against a fake Ditto: what goes over the wire, and what comes back when it breaks.
 mod fake;
 mod faults;
+mod link;
 mod wire;
 
 use std::time::Duration;

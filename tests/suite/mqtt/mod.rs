@@ -1,5 +1,6 @@
 //! The bridge against real parts: Mosquitto, our engine, and clients of others. A missing program is an error that names
 //! the command which installs it.
+mod broker;
 mod commands;
 mod dev;
 mod kills;

@@ -1,0 +1,98 @@
+//! What brokers do: a small window, rules against commands, connections that break in the middle.
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+use serde_json::json;
+
+use super::{USER, create};
+use crate::support::ditto::{Engine, folder, write};
+use crate::support::mqtt::{Bridge, Mosquitto, SOON};
+use crate::support::wait_for;
+
+const CONNECT: u8 = 0x10;
+const SUBSCRIBE: u8 = 0x82;
+
+/// Kind and body of the next packet.
+fn packet(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    stream.set_read_timeout(Some(SOON)).expect("a timeout");
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("a packet");
+    let (mut length, mut byte, mut shift) = (usize::from(head[1] & 0x7f), head[1], 7);
+    while byte & 0x80 != 0 {
+        let mut next = [0];
+        stream.read_exact(&mut next).expect("a length");
+        byte = next[0];
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("a body");
+    (head[0], body)
+}
+
+#[test]
+fn f35_a_subscription_that_broke_is_made_again_although_the_session_is_there() {
+    let folder = folder(&[]);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let broker = format!("mqtt://{}", listener.local_addr().expect("an address"));
+    let flags = ["--mqtt-version", "3.1.1"];
+    let _bridge = Bridge::starting("bridge", folder.path(), &broker, "http://127.0.0.1:9", &flags);
+    // With or without a session, and whether the subscription is agreed to.
+    let connection = |has_session: bool| {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        assert_eq!(packet(&mut stream).0, CONNECT);
+        stream.write_all(&[0x20, 2, has_session.into(), 0]).expect("the bridge reads");
+        stream
+    };
+    let agree = |stream: &mut TcpStream| {
+        let (kind, body) = packet(stream);
+        assert_eq!(kind, SUBSCRIBE);
+        // Three filters with the packet's id.
+        stream.write_all(&[0x90, 5, body[0], body[1], 1, 1, 1]).expect("the bridge reads");
+    };
+    let nothing = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(300))).expect("a timeout");
+        let error = stream.read(&mut [0]).expect_err("nothing is said").kind();
+        assert!(matches!(error, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut), "{error}");
+    };
+    // It breaks before the broker agrees; the broker has kept the session, and nothing in it.
+    let mut stream = connection(false);
+    assert_eq!(packet(&mut stream).0, SUBSCRIBE);
+    drop(stream);
+    let mut stream = connection(true);
+    agree(&mut stream);
+    nothing(&mut stream);
+    drop(stream);
+    // Once it is made it is there.
+    let mut stream = connection(true);
+    nothing(&mut stream);
+    drop(stream);
+    // The broker has lost the session, and breaks again before it agrees.
+    let mut stream = connection(false);
+    assert_eq!(packet(&mut stream).0, SUBSCRIBE);
+    drop(stream);
+    let mut stream = connection(true);
+    agree(&mut stream);
+    nothing(&mut stream);
+}
+
+#[test]
+fn a_command_that_the_broker_does_not_take_is_counted_and_told_of() {
+    let folder = folder(&[]);
+    let acl = write(folder.path(), "acl", "topic read devices/#\ntopic write devices/+/telemetry\n");
+    let engine = Engine::start(folder.path(), None);
+    let mosquitto = Mosquitto::start(folder.path(), &format!("acl_file {}\n", acl.display()));
+    let bridge = Bridge::start(folder.path(), mosquitto.port, &engine.ditto.url, &[]);
+    create(&engine.ditto, "org.t:a");
+    for number in 0..3 {
+        let ask = "/things/org.t:a/inbox/messages/hello?timeout=0";
+        assert_eq!(engine.ditto.call(USER, "POST", ask, Some(&json!(number))).0, 202);
+    }
+    bridge.reaches(r#"mqtt_commands_total{kind="refused"}"#, 3);
+    let log = bridge.child.log();
+    assert_eq!(log.matches("the broker does not take a command").count(), 1, "{log}");
+    assert!(log.contains("devices/org.t:a/commands"), "{log}");
+    wait_for("nothing to be sent again", SOON, || {
+        (bridge.metric(r#"mqtt_waiting{what="commands"}"#) == 0).then_some(())
+    });
+}
