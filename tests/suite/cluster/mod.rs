@@ -3,6 +3,7 @@
 //! Every test has a Kubernetes namespace, a Ditto namespace and an operator of its own. Operator, device
 //! and user are three subjects in Ditto; in Kubernetes the operator is the chart's `ServiceAccount`, with
 //! the chart's rights and nothing else.
+mod bridge;
 mod changes;
 mod claims;
 mod deletion;
