@@ -72,18 +72,23 @@ pub fn not_built(ask: &Ask, what: &str) -> Value {
     ask.misread(&Failure::not_built(what))
 }
 
+/// What an action does to its target.
+pub fn verb(ask: &Ask, action: &str) -> Result<Verb, Value> {
+    match action {
+        "retrieve" => Ok(Verb::Get),
+        "create" | "modify" => Ok(Verb::Put),
+        "merge" => Ok(Verb::Patch),
+        "delete" => Ok(Verb::Delete),
+        _ => Err(not_built(ask, "migrating a definition")),
+    }
+}
+
 async fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered, Value> {
     if ask.topic.group == Group::Things && ask.topic.name == "_" && action == "retrieve" {
         return many(server, ask);
     }
     let target = target(&ask)?;
-    let verb = match action {
-        "retrieve" => Verb::Get,
-        "create" | "modify" => Verb::Put,
-        "merge" => Verb::Patch,
-        "delete" => Verb::Delete,
-        _ => return Err(not_built(&ask, "migrating a definition")),
-    };
+    let verb = verb(&ask, action)?;
     // a read that nobody waits for is not carried out
     let required = ask.request.response_required().map_err(|failure| ask.misread(&failure))?;
     if verb == Verb::Get && required == Some(false) {

@@ -11,7 +11,7 @@ use super::super::http::Server;
 use super::super::http::request::{PATIENCE, condition};
 use super::ask::{Ask, MERGE_PATCH, unknown};
 use super::channel::{self, Chosen, Happened, Sent};
-use super::command::{Answered, check, check_value, not_built, target};
+use super::command::{Answered, check, check_value, not_built, target, verb};
 use super::event::{Action, Cause};
 use super::message::{self, Address, Draft};
 use super::payload::Payload;
@@ -94,13 +94,7 @@ pub fn command(server: &Arc<Server>, ask: Ask, action: &str) -> Result<Answered,
         server.core.hub.replies.tell(id.as_str(), &ask.cause.correlation_id, reply);
         return Ok(Answered::nothing());
     }
-    let verb = match action {
-        "retrieve" => Verb::Get,
-        "create" | "modify" => Verb::Put,
-        "merge" => Verb::Patch,
-        "delete" => Verb::Delete,
-        _ => return Err(not_built(&ask, "migrating a definition")),
-    };
+    let verb = verb(&ask, action)?;
     let misread = |failure: Failure| ask.misread(&failure);
     check(&ask, action, verb, &target).map_err(misread)?;
     let terms = terms(&ask).map_err(misread)?;

@@ -2,7 +2,7 @@
 use serde_json::{Value, json};
 
 use super::{Site, USER, create};
-use crate::support::mqtt::{Bridge, SOON, publish, subscribe};
+use crate::support::mqtt::{Bridge, SOON, listening, publish, subscribe};
 use crate::support::wait_for;
 
 #[test]
@@ -31,11 +31,7 @@ fn a_command_that_no_device_answers_ends_with_its_time() {
 fn a_device_answers_a_message_to_one_of_its_features() {
     let site = Site::start(&[]);
     create(site.ditto(), "org.t:a");
-    let all = subscribe(site.path(), "all", site.mosquitto.port, "devices/org.t:a/commands", &[]);
-    wait_for("the subscription", SOON, || {
-        publish(site.mosquitto.port, "devices/org.t:a/commands/get", "", &[]);
-        all.log().contains("desired").then_some(())
-    });
+    let all = listening(site.path(), site.mosquitto.port, "devices/org.t:a/commands", "org.t:a");
     let ditto = site.ditto().clone();
     let asked = std::thread::spawn(move || {
         let path = "/things/org.t:a/features/lamp/inbox/messages/set%2Flevel?timeout=10";
@@ -62,11 +58,7 @@ fn what_changed_while_the_bridge_was_away_is_told_to_devices_that_speak() {
     let site = Site::start(&[]);
     create(site.ditto(), "org.t:a");
     let Site { bridge, mosquitto, engine, folder } = site;
-    let all = subscribe(folder.path(), "all", mosquitto.port, "devices/+/commands", &[]);
-    wait_for("the subscription", SOON, || {
-        publish(mosquitto.port, "devices/org.t:a/commands/get", "", &[]);
-        all.log().contains("desired").then_some(())
-    });
+    let all = listening(folder.path(), mosquitto.port, "devices/+/commands", "org.t:a");
     drop(bridge);
     let lamp = json!({"desiredProperties": {"on": true}});
     assert_eq!(engine.ditto.call(USER, "PUT", "/things/org.t:a/features/lamp", Some(&lamp)).0, 201);
@@ -79,11 +71,7 @@ fn what_changed_while_the_bridge_was_away_is_told_to_devices_that_speak() {
 fn what_is_written_to_all_features_at_once_is_told_too() {
     let site = Site::start(&[]);
     create(site.ditto(), "org.t:a");
-    let all = subscribe(site.path(), "all", site.mosquitto.port, "devices/org.t:a/commands", &[]);
-    wait_for("the subscription", SOON, || {
-        publish(site.mosquitto.port, "devices/org.t:a/commands/get", "", &[]);
-        all.log().contains("desired").then_some(())
-    });
+    let all = listening(site.path(), site.mosquitto.port, "devices/org.t:a/commands", "org.t:a");
     let features = json!({"lamp": {"desiredProperties": {"on": true}}});
     assert_eq!(site.ditto().call(USER, "PUT", "/things/org.t:a/features", Some(&features)).0, 201);
     wait_for("the change", SOON, || all.log().contains(r#""value":{"lamp":{"on":true}}"#).then_some(()));

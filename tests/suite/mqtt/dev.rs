@@ -8,7 +8,7 @@ use super::{USER, becomes};
 use crate::engine::clients::installed;
 use crate::folder::dev::Dev;
 use crate::support::ditto::{folder, get, last_after};
-use crate::support::mqtt::{SOON, publish, subscribe};
+use crate::support::mqtt::{SOON, listening, publish};
 use crate::support::wait_for;
 
 const SENSOR: &str = "com.example:temperature-sensor-01";
@@ -42,16 +42,11 @@ fn the_command_of_the_readme_updates_the_twin() {
 fn a_device_hears_what_is_desired_and_answers_a_command() {
     let logs = folder(&[]);
     let (dev, port) = dev(logs.path());
-    let mut all = subscribe(logs.path(), "all", port, "devices/+/commands", &[]);
+    let mut all = listening(logs.path(), port, "devices/+/commands", SENSOR);
     let told = |text: &str| {
         let what = format!("a command with {text}; dev says:\n{}", dev.child.log());
         wait_for(&what, SOON, || all_log(logs.path()).contains(text).then_some(()));
     };
-    // A subscription takes a moment: the device asks until it is told.
-    wait_for("the desired properties", SOON, || {
-        publish(port, &format!("devices/{SENSOR}/commands/get"), "", &[]);
-        all_log(logs.path()).contains(r#""type":"desired""#).then_some(())
-    });
     assert!(all_log(logs.path()).contains(&format!("devices/{SENSOR}/commands {{\"type\":\"desired\"")));
     assert!(all_log(logs.path()).contains(r#""value":{"temperature":{"reportingInterval":30}}"#));
     let desired = format!("/things/{SENSOR}/features/temperature/desiredProperties/mode");

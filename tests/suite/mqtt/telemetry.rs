@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Site, USER, becomes, create, rounds, value};
 use crate::support::ditto::folder;
-use crate::support::mqtt::{Bridge, Device, Mosquitto, SOON, publish, subscribe};
+use crate::support::mqtt::{Bridge, Device, Mosquitto, SOON, listening, publish, subscribe};
 use crate::support::process::Signal;
 use crate::support::{ditto::Engine, wait_for};
 
@@ -185,11 +185,7 @@ fn f39_two_replicas_write_every_thing_once_and_in_order() {
         (first > 0 && second > 0 && first + second == 4_000).then_some(())
     });
     // A command goes out once.
-    let all = subscribe(folder.path(), "all", mosquitto.port, "devices/+/commands", &[]);
-    wait_for("a command", SOON, || {
-        publish(mosquitto.port, "devices/org.t:t1/commands/get", "", &[]);
-        all.log().contains("desired").then_some(())
-    });
+    let all = listening(folder.path(), mosquitto.port, "devices/+/commands", "org.t:t1");
     let asked = all.log().lines().count();
     let message = "/things/org.t:t7/inbox/messages/once?timeout=0";
     assert_eq!(engine.ditto.call(USER, "POST", message, Some(&json!(1))).0, 202);

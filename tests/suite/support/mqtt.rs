@@ -187,6 +187,18 @@ pub fn certificates(folder: &Path) {
     }
 }
 
+/// As [`subscribe`], to a topic on which commands for `thing` go out. A subscription takes a moment: the thing asks for
+/// its commands until they are heard.
+#[track_caller]
+pub fn listening(folder: &Path, port: u16, topic: &str, thing: &str) -> Child {
+    let ears = subscribe(folder, "all", port, topic, &[]);
+    wait_for("the subscription", SOON, || {
+        publish(port, &format!("devices/{thing}/commands/get"), "", &[]);
+        ears.log().contains("desired").then_some(())
+    });
+    ears
+}
+
 /// A device on a plain socket, MQTT 3.1.1: fast, and another implementation than the one under test.
 pub struct Device {
     stream: TcpStream,
