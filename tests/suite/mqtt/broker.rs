@@ -2,13 +2,16 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
+use mqtt5::broker::MqttBroker;
+use mqtt5::broker::config::{AuthConfig, BrokerConfig, RateLimitConfig, StorageBackend, StorageConfig};
 use serde_json::json;
 
-use super::{USER, create};
-use crate::support::ditto::{Engine, folder, write};
-use crate::support::mqtt::{Bridge, Mosquitto, SOON};
+use super::{USER, becomes, create};
+use crate::support::ditto::{Engine, RUNTIME, folder, write};
+use crate::support::mqtt::{Bridge, Device, Mosquitto, SOON};
 use crate::support::wait_for;
 
+const T: &str = "devices/org.t:a/telemetry";
 const CONNECT: u8 = 0x10;
 const SUBSCRIBE: u8 = 0x82;
 
@@ -74,6 +77,58 @@ fn f35_a_subscription_that_broke_is_made_again_although_the_session_is_there() {
     let mut stream = connection(true);
     agree(&mut stream);
     nothing(&mut stream);
+}
+
+/// The crate behind the broker of `dev`, with a window of its own. Mosquitto 2.0.11 cannot stand for a broker with a small
+/// window: it sends more for every acknowledgement.
+fn broker(window: u16) -> (u16, tokio::task::JoinHandle<()>) {
+    let config = BrokerConfig {
+        bind_addresses: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+        max_outbound_inflight: window,
+        client_channel_capacity: 2 * FLOOD as usize,
+        auth_config: AuthConfig {
+            allow_anonymous: true,
+            rate_limit: RateLimitConfig { enabled: false, ..RateLimitConfig::default() },
+            ..AuthConfig::default()
+        },
+        storage_config: StorageConfig {
+            backend: StorageBackend::Memory,
+            max_queued_messages_per_client: 2 * FLOOD as usize,
+            ..StorageConfig::default()
+        },
+        ..BrokerConfig::default()
+    };
+    RUNTIME.block_on(async {
+        let mut broker = MqttBroker::with_config(config).await.expect("a broker");
+        let port = broker.local_addr().expect("an address").port();
+        (port, tokio::spawn(async move { drop(broker.run().await) }))
+    })
+}
+
+/// As many as keep a window full for a while.
+const FLOOD: u32 = 4_000;
+
+#[test]
+fn a_broker_with_a_small_window_is_told_of_and_one_with_a_wide_window_is_not() {
+    const LINE: &str = "raise its window";
+    for (window, is_small) in [(20, true), (8_192, false)] {
+        let folder = folder(&[]);
+        let engine = Engine::start(folder.path(), None);
+        let (port, running) = broker(window);
+        // A window shows when the bridge does not acknowledge at once.
+        let bridge = Bridge::start(folder.path(), port, &engine.ditto.url, &["--max-rate", "100"]);
+        create(&engine.ditto, "org.t:a");
+        let mut device = Device::connect(port, "flood").expect("a broker");
+        for number in 1..=FLOOD {
+            device.send(T, format!("{{\"t\": {number}}}").as_bytes()).expect("the broker takes it");
+        }
+        device.settle().expect("the broker takes everything");
+        becomes(&engine.ditto, "org.t:a", "t", &json!(FLOOD));
+        let log = bridge.child.log();
+        assert_eq!(log.matches(LINE).count(), usize::from(is_small), "{window}:\n{log}");
+        assert!(!is_small || log.contains("most=20"), "{log}");
+        running.abort();
+    }
 }
 
 #[test]
