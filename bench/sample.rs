@@ -38,6 +38,11 @@ pub fn rss(pid: u32) -> (f64, f64) {
     (of("VmRSS:"), of("VmHWM:"))
 }
 
+/// The highest is from now on.
+pub fn forget_peak(pid: u32) {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a process of ours");
+}
+
 pub fn load() -> String {
     fs::read_to_string("/proc/loadavg")
         .unwrap_or_default()

@@ -31,6 +31,28 @@ pub fn run() {
         sample::cpu(restarted.id())
     );
     calls(&restarted);
+    drop(restarted);
+    relist(&stage, &resync);
+}
+
+/// Everything is listed anew beside what is kept, as after a watch that expired.
+fn relist(stage: &Stage, resync: &str) {
+    const PART: &str = "/digitaltwins?";
+    let (child, gate) = stage.start_behind_gate(&["--resync", resync]);
+    std::thread::sleep(Duration::from_secs(20));
+    let (before, _) = sample::rss(child.id());
+    sample::forget_peak(child.id());
+    gate.forget();
+    gate.age(PART);
+    gate.cut(|line| line.contains(PART) && line.contains("watch=true"));
+    std::thread::sleep(Duration::from_secs(20));
+    let (after, peak) = sample::rss(child.id());
+    let pages =
+        gate.passed().iter().filter(|line| line.contains(PART) && !line.contains("watch=true")).count();
+    println!(
+        "twinops, a new list of all ({pages} pages): RSS {before:.1} MB before, at its highest {peak:.1} MB ({:.2} times), {after:.1} MB after",
+        peak / before
+    );
 }
 
 pub fn peer() {

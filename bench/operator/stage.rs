@@ -14,6 +14,7 @@ use twinops::api::DigitalTwin;
 use crate::sample;
 use crate::support::apiserver::Cluster;
 use crate::support::ditto::{Engine, twinops};
+use crate::support::gate::Gate;
 use crate::support::process::Child;
 
 /// Creates under way at once.
@@ -76,12 +77,21 @@ impl Stage {
             let (status, answer) = self.engine.ditto.call("nginx:ditto", "PUT", &path, Some(&body));
             assert!(status < 300, "{status} {answer}");
         }
-        Child::start(operator.name(), &self.command(operator, flags), self.work.path())
-            .expect("the operator starts")
+        let command = self.command(operator, &self.cluster.kubeconfig("admin"), flags);
+        Child::start(operator.name(), &command, self.work.path()).expect("the operator starts")
     }
 
-    fn command(&self, operator: Operator, flags: &[&str]) -> Command {
-        let (kubeconfig, ditto) = (self.cluster.kubeconfig("admin"), &self.engine.ditto.url);
+    /// Starts ours once more, with a gate on its way to the API server.
+    pub fn start_behind_gate(&self, flags: &[&str]) -> (Child, Gate) {
+        let gate = Gate::before(self.cluster.url());
+        let kubeconfig = self.cluster.kubeconfig_through(&self.cluster.kubeconfig("admin"), &gate.url);
+        let command = self.command(Operator::TwinOps, &kubeconfig, flags);
+        let child = Child::start("twinops-behind-gate", &command, self.work.path());
+        (child.expect("the operator starts"), gate)
+    }
+
+    fn command(&self, operator: Operator, kubeconfig: &Path, flags: &[&str]) -> Command {
+        let ditto = &self.engine.ditto.url;
         let peers = std::env::var("TWINOPS_PEERS").expect("run this as `bench/run`, which builds the peers");
         let peers = Path::new(&peers);
         match operator {
