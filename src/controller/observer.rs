@@ -23,8 +23,8 @@ pub struct Observer<K: Managed> {
     watch: String,
     store: Store<Packed<K>>,
     writer: Writer<Packed<K>>,
-    /// All that this watch has shown and not taken back.
-    present: HashSet<Place>,
+    /// What was shown before the first list was whole: the store does not show it yet.
+    early: HashSet<Place>,
     /// The list that is coming in.
     listed: HashSet<Place>,
     is_first: bool,
@@ -37,11 +37,11 @@ impl<K: Managed> Observer<K> {
         watch: String,
         (store, writer): (Store<Packed<K>>, Writer<Packed<K>>),
     ) -> Self {
-        let (present, listed) = Default::default();
-        Self { shared, watch, store, writer, present, listed, is_first: true }
+        let (early, listed) = Default::default();
+        Self { shared, watch, store, writer, early, listed, is_first: true }
     }
 
-    /// Returns what may be due for a pass.
+    /// Returns what is due for a pass.
     pub fn take(&mut self, event: Watched<DeserializeGuard<K>>) -> Option<Packed<K>> {
         let shown = match event {
             Err(error) => {
@@ -58,9 +58,9 @@ impl<K: Managed> Observer<K> {
             }
             Ok(Event::InitApply(mut object)) => {
                 self.listed.insert(place(object.meta()));
-                Some(self.see(&mut object, self.is_first))
+                self.see(&mut object, self.is_first)
             }
-            Ok(Event::Apply(mut object)) => Some(self.see(&mut object, false)),
+            Ok(Event::Apply(mut object)) => self.see(&mut object, false),
             Ok(Event::Delete(object)) => {
                 self.gone(&place(object.meta()));
                 None
@@ -75,12 +75,13 @@ impl<K: Managed> Observer<K> {
     }
 
     /// `waits`: nobody sees it before the list is whole.
-    fn see(&mut self, object: &mut DeserializeGuard<K>, waits: bool) -> Packed<K> {
+    fn see(&mut self, object: &mut DeserializeGuard<K>, waits: bool) -> Option<Packed<K>> {
         let packed = Packed::new(object);
+        let place = place(object.meta());
+        let before = self.kept(&place);
         // In the store first: whoever is woken finds what woke it.
         let event = if waits { Event::InitApply } else { Event::Apply }(packed.clone());
         self.writer.apply_watcher_event(&event);
-        let place = place(object.meta());
         K::desk(&self.shared).latest.seen(&place, object.meta());
         if object.0.is_ok() && !packed.is_reported() {
             K::desk(&self.shared).due.arrived(&place, Instant::now());
@@ -90,16 +91,21 @@ impl<K: Managed> Observer<K> {
             let woken = object.enter(&self.shared, &mut self.shared.catalog.lock());
             self.shared.wake(woken);
         }
-        self.present.insert(place);
-        packed
+        if waits {
+            self.early.insert(place);
+        }
+        before.is_none_or(|before| !packed.steers_as(&before)).then_some(packed)
+    }
+
+    fn kept(&self, place: &Place) -> Option<Arc<Packed<K>>> {
+        self.store.get(&ObjectRef::new(&place.1).within(&place.0))
     }
 
     fn gone(&mut self, place: &Place) {
         // Out of the store first: what is put into the catalog anew is taken from there.
-        if let Some(kept) = self.store.get(&ObjectRef::new(&place.1).within(&place.0)) {
+        if let Some(kept) = self.kept(place) {
             self.writer.apply_watcher_event(&Event::Delete(Packed::clone(&kept)));
         }
-        self.present.remove(place);
         K::desk(&self.shared).forget(place);
         K::gone(&self.shared, place);
     }
@@ -111,9 +117,10 @@ impl<K: Managed> Observer<K> {
             self.writer.apply_watcher_event(&Event::InitDone);
         }
         let listed = std::mem::take(&mut self.listed);
-        let vanished: Vec<Place> = self.present.difference(&listed).cloned().collect();
-        for place in &vanished {
-            self.gone(place);
+        let early = std::mem::take(&mut self.early);
+        let shown = self.store.state().into_iter().map(|kept| place(kept.meta())).chain(early);
+        for place in shown.filter(|place| !listed.contains(place)) {
+            self.gone(&place);
         }
         if is_first {
             self.shared.filling.one_more();

@@ -1,27 +1,23 @@
 //! One watch over one kind, and the controller it drives.
 use std::convert::Infallible;
 use std::future::ready;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::Api;
-use kube::api::ObjectMeta;
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Config, Controller, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Resource, runtime::PredicateConfig};
 
 use super::context::{Context, Ditto, Managed, PASSES_MAX, Shelf, place};
-use super::finalizer::has_ours;
 use super::health::Patience;
 use super::observer::Observer;
 use super::packed::Packed;
 use super::pass::reconcile;
-use crate::api::annotation::PREFIX;
 
 /// Resources in one page of a list: a page is kept whole, as it came and parsed, until all of it was taken.
 const PAGE: u32 = 200;
@@ -43,7 +39,6 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
         .backoff(Patience::default())
         // It tells about errors; in the queue they would hold up the wake-ups.
         .filter_map(move |event| ready(observer.take(event).map(Ok)))
-        .predicate_filter(|object: &_| Some(steering::<K>(object)), PredicateConfig::default())
         .inspect(move |object| {
             if let Ok(object) = object {
                 K::desk(&noting).due.add(place(object.meta()));
@@ -106,67 +101,4 @@ pub fn watch_name<K: Managed>(scope: Option<&str>) -> String {
 #[allow(clippy::trivially_copy_pass_by_ref)] // kube asks for a reference
 fn never<K: Managed, D>(_: Arc<Packed<K>>, error: &Infallible, _: Arc<Context<D>>) -> Action {
     match *error {}
-}
-
-/// What must change for a watch event to start a pass: what steers us, and never our own writes. Our
-/// finalizer counts only when it is missing although we have been here: somebody took it off.
-pub(super) fn steering<K: Managed>(object: &Packed<K>) -> u64 {
-    let meta: &ObjectMeta = object.meta();
-    let finalizers = meta.finalizers.as_deref().unwrap_or_default();
-    let ours = |name: &str| name.starts_with(PREFIX);
-    let mut hasher = DefaultHasher::new();
-    meta.generation.hash(&mut hasher);
-    meta.deletion_timestamp.is_some().hash(&mut hasher);
-    (object.is_reported() && !has_ours(finalizers)).hash(&mut hasher);
-    finalizers.iter().filter(|name| !ours(name)).for_each(|name| name.hash(&mut hasher));
-    let annotations = meta.annotations.iter().flatten();
-    annotations.filter(|(name, _)| ours(name)).for_each(|annotation| annotation.hash(&mut hasher));
-    hasher.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::DigitalTwin;
-    use serde_json::{Value, json};
-
-    fn twin(meta: &Value, status: Option<Value>) -> Packed<DigitalTwin> {
-        let mut twin = json!({
-            "apiVersion": "twinops.dev/v1alpha1", "kind": "DigitalTwin", "metadata": meta,
-            "spec": {"policyId": "a:p"},
-        });
-        if let Some(status) = status {
-            twin["status"] = status;
-        }
-        Packed::new(&mut serde_json::from_value(twin).unwrap())
-    }
-
-    #[test]
-    fn own_writes_start_no_pass_and_edits_do() {
-        let ours = "twinops.dev/ditto";
-        let meta = json!({"name": "t", "namespace": "n", "generation": 1, "finalizers": [ours]});
-        let settled = twin(&meta, Some(json!({"revision": 1})));
-        let with = |key: &str, value: Value| {
-            let mut meta = meta.clone();
-            meta[key] = value;
-            twin(&meta, Some(json!({"revision": 1})))
-        };
-        let fresh = twin(&json!({"name": "t", "namespace": "n", "generation": 1}), None);
-        let annotated = |name: &str| with("annotations", json!({name: "1"}));
-        let cases = [
-            ("our finalizer came", fresh, false),
-            ("our status was written", twin(&meta, Some(json!({"revision": 2}))), false),
-            ("a version moved", with("resourceVersion", json!("7")), false),
-            ("somebody else's annotation", annotated("argocd.io/x"), false),
-            ("a label", with("labels", json!({"a": "b"})), false),
-            ("the spec was edited", with("generation", json!(2)), true),
-            ("an annotation of ours", annotated("twinops.dev/sync"), true),
-            ("it is going", with("deletionTimestamp", json!("2026-01-01T00:00:00Z")), true),
-            ("somebody took our finalizer off", with("finalizers", json!([])), true),
-            ("another finalizer came", with("finalizers", json!([ours, "a.io/x"])), true),
-        ];
-        for (name, other, starts) in cases {
-            assert_eq!(steering(&settled) != steering(&other), starts, "{name}");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! One operator: its passes, catalog, memory of own writes, finalizers, status and the client of Ditto are
 //! the real ones. Modelled is what the Kubernetes library does around them: watch, store feed and queue.
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,10 +22,8 @@ use super::super::kept::Properties;
 use super::super::lead::Lead;
 use super::super::namespaces::Namespaces;
 use super::super::observer::Observer;
-use super::super::packed::Packed;
 use super::super::pass::reconcile;
 use super::super::resync::{Revisions, round};
-use super::super::watch::steering;
 use super::super::{CHECKS, ControllerOptions, LeaseOptions};
 use super::applied::Looked;
 use super::backend::OPERATOR;
@@ -258,8 +256,6 @@ pub enum Flow {
 pub struct Feed<K: Managed> {
     pub observer: Observer<K>,
     wakes: BoxStream<'static, Place>,
-    /// What last steered each resource, by name and uid.
-    steered: HashMap<(String, Option<String>), u64>,
     cursor: usize,
     flow: Flow,
 }
@@ -271,7 +267,6 @@ impl<K: Managed> Feed<K> {
         Self {
             observer: Observer::new(Arc::clone(shared), K::DEFINITION.to_owned(), (store, writer)),
             wakes: wakes.stream(Duration::ZERO).boxed(),
-            steered: HashMap::new(),
             cursor: 0,
             flow: Flow::Runs,
         }
@@ -291,7 +286,7 @@ impl<K: Managed> Feed<K> {
         self.observer.take(Ok(Event::Init));
         for (key, object) in cluster.at(entries).into_iter().filter(|(key, _)| key.0 == kind) {
             let shown = self.observer.take(Ok(Event::InitApply(read::<K>(&object))));
-            due.extend(shown.is_some_and(|shown| self.steers(&key, &shown)).then_some(key));
+            due.extend(shown.is_some().then_some(key));
         }
         self.observer.take(Ok(Event::InitDone));
         due
@@ -304,14 +299,7 @@ impl<K: Managed> Feed<K> {
             self.observer.take(Ok(Event::Delete(object)));
             return None;
         }
-        let shown = self.observer.take(Ok(Event::Apply(object)))?;
-        self.steers(&change.key, &shown).then(|| change.key.clone())
-    }
-
-    fn steers(&mut self, key: &Key, object: &Packed<K>) -> bool {
-        let uid = kube::Resource::meta(object).uid.clone();
-        let steering = steering::<K>(object);
-        self.steered.insert((key.1.clone(), uid), steering) != Some(steering)
+        self.observer.take(Ok(Event::Apply(object))).map(|_| change.key.clone())
     }
 }
 

@@ -33,7 +33,8 @@ async fn a_second_list_goes_over_the_first_one_by_one_and_sweeps_what_went() {
     observer.take(Ok(Event::Init));
     let (gone, there) = listed.split_first().expect("twins");
     for (taken, object) in there.iter().enumerate() {
-        assert!(observer.take(Ok(Event::InitApply(read::<DigitalTwin>(object)))).is_some());
+        let due = observer.take(Ok(Event::InitApply(read::<DigitalTwin>(object))));
+        assert!(due.is_none(), "nothing steers it otherwise than before");
         assert_eq!(alive(), TWINS - taken - 1, "each is replaced when it comes");
         assert_eq!(kept().len(), TWINS, "and nobody misses one meanwhile");
     }
