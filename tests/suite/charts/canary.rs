@@ -24,6 +24,8 @@ const CANARY: &str = "canary-7f3e9a";
 const WRONG: &str = "canary-wrong-11c";
 const TOKEN: &str = "canary-token-5e1f0c";
 
+const LISTENING: [&str; 5] = ["facade", "--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0"];
+
 /// Neither as it is nor as basic authentication carries it.
 #[track_caller]
 fn hidden(what: &str, text: &str) {
@@ -84,8 +86,7 @@ fn s45_no_secret_is_seen_anywhere() {
     let folder = tempfile::tempdir().unwrap();
     let (engine, ditto) = engine(folder.path());
     let users = folder.path().join("users").display().to_string();
-    let args = ["facade", "--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0", "--auth", "basic"];
-    let args = [&args[..], &["--users-file", &users, "--ditto-url", &ditto]].concat();
+    let args = [&LISTENING[..], &["--auth", "basic", "--users-file", &users, "--ditto-url", &ditto]].concat();
     let devops = [("DITTO_DEVOPS_USER", "devops"), ("DITTO_DEVOPS_PASSWORD", WRONG)];
     let (facade, api) = start("facade", folder.path(), &args, &devops, "facade listening on ");
     for password in [CANARY, WRONG] {
@@ -107,6 +108,35 @@ fn s45_no_secret_is_seen_anywhere() {
     for child in [&engine, &facade] {
         hidden("a log", &child.log());
     }
+}
+
+/// Tokens and keys of callers, in headers and in addresses, to a facade that passes them on and to one that knows keys.
+#[test]
+fn s45_the_facade_does_not_show_what_its_callers_come_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, ditto) = engine(folder.path());
+    let keys = write(folder.path(), "keys", &format!("ada:{}\n", "a".repeat(64))).display().to_string();
+    let base = [&LISTENING[..], &["--ditto-url", &ditto]].concat();
+    let modes: [(&str, &[&str]); 2] = [
+        ("passthrough", &["--auth", "passthrough"]),
+        ("api-key", &["--auth", "api-key", "--api-keys-file", &keys]),
+    ];
+    for (mode, flags) in modes {
+        let args = [&base[..], flags].concat();
+        let (facade, api) = start(mode, folder.path(), &args, &[], "facade listening on ");
+        for target in ["events", "ws/events", "ws/ditto", "things/", "none"] {
+            let target = format!("{api}/{target}?access_token={TOKEN}");
+            for header in [format!("authorization: Bearer {TOKEN}"), format!("x-api-key: {TOKEN}")] {
+                let mut curl = Command::new("curl");
+                curl.args(["-s", "-i", "-m", "10", "-H", &header, &target]);
+                hidden(&target, &run(curl, "").stdout);
+            }
+        }
+        let management = last_after(&facade.log(), "management ").expect("its address");
+        hidden_by(mode, &management, &["/metrics", "/livez", "/readyz"]);
+        hidden(&format!("the log with {mode}"), &facade.log());
+    }
+    hidden("the log of the engine", &engine.log());
 }
 
 /// What somebody between us and Ditto may answer.
@@ -204,7 +234,7 @@ fn s45_the_bridge_neither_prints_nor_publishes_a_secret() {
     let port = free_port();
     let lines =
         format!("listener {port} 127.0.0.1\nallow_anonymous true\npassword_file {}\n", passwords.display());
-    let mosquitto = Mosquitto::with(path, port, &lines);
+    let _mosquitto = Mosquitto::with(path, port, &lines);
     let everything = subscribe(path, "everything", port, "#", &[]);
     let bridge = |name: &str, broker: &str, mqtt: &str, ditto: &str, more: &[&str]| {
         let mut command = twinops();
@@ -248,7 +278,6 @@ fn s45_the_bridge_neither_prints_nor_publishes_a_secret() {
     }
     hidden("what is published", &everything.log());
     hidden("the log of the engine", &engine.log());
-    drop(mosquitto);
 }
 
 /// Whoever may scrape reads numbers, and nothing about whom they are.
@@ -257,8 +286,8 @@ fn metrics_name_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let users = write(path, "users", "zelda:zelda-word\n").display().to_string();
-    let args = ["facade", "--listen", "127.0.0.1:0", "--management-listen", "127.0.0.1:0", "--auth", "basic"];
-    let args = [&args[..], &["--users-file", &users, "--ditto-url", &ditto().url]].concat();
+    let args = ["--auth", "basic", "--users-file", &users, "--ditto-url", &ditto().url];
+    let args = [&LISTENING[..], &args].concat();
     let (facade, api) = start("facade", path, &args, &[], "facade listening on ");
     let mosquitto = Mosquitto::start(path, "");
     let bridge = Bridge::start(path, mosquitto.port, &ditto().url, &[]);
@@ -358,7 +387,6 @@ fn s45_settings_that_are_broken_are_told_without_what_is_in_them() {
         let said = run(command, "");
         let all = format!("{}{}", said.stdout, said.stderr);
         assert!(!said.success && !all.is_empty(), "{line} {text:?}: {all}");
-        // The command line itself may be repeated where it was wrong, the address without its password.
         assert!(!all.contains("canary"), "{line} {text:?}: {all}");
     }
 }
