@@ -38,19 +38,25 @@ fn read(folder: &str) -> Vec<Transcript> {
 }
 
 fn replay(transcripts: &[Transcript], base: &str, patient: bool) -> BTreeMap<String, Vec<Difference>> {
+    let (alone, together): (Vec<_>, Vec<_>) =
+        transcripts.iter().partition(|transcript| transcript.hears_all());
     let next = AtomicUsize::new(0);
     let results = Mutex::new(BTreeMap::new());
+    let replay = |transcript: &Transcript| {
+        let differences = transcript.replay(base, patient);
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.insert(transcript.scenario.clone(), differences);
+    };
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(transcript) = transcripts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let differences = transcript.replay(base, patient);
-                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    results.insert(transcript.scenario.clone(), differences);
+                while let Some(transcript) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    replay(transcript);
                 }
             });
         }
     });
+    alone.into_iter().for_each(replay);
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -37,6 +37,11 @@ impl Transcript {
         Self { scenario, steps: json["steps"].as_array().expect("a scenario has steps").clone() }
     }
 
+    /// Whether it hears the messages of every thing, also those that other transcripts send.
+    pub fn hears_all(&self) -> bool {
+        self.steps.iter().any(|step| step.to_string().contains("\"START-SEND-MESSAGES\""))
+    }
+
     /// `patient` waits as the recording did and gives search its time; our engine needs neither.
     pub fn replay(&self, base: &str, patient: bool) -> Vec<Difference> {
         let mut conversation = Conversation::new(base, patient);
