@@ -1,9 +1,13 @@
 //! Random input for what reads the input of strangers; it may be refused, it must not panic or go on for ever.
 //!
-//! A loop of our own: coverage-guided engines need a nightly compiler for their instrumentation. Input is built
-//! from the words each language is made of, cut, repeated and shuffled, which reaches deeper than random bytes.
-use std::time::{Duration, Instant};
+//! bolero makes the bytes: at random on a stable compiler, and led by coverage where `cargo bolero test` finds a nightly.
+//! They choose among the words that each language is made of, cut, repeated and shuffled, which reaches deeper than bytes
+//! as they are.
+use std::panic::RefUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use bolero::{BorrowedInput, ByteSliceGenerator, DefaultEngine, TestTarget, check};
 use serde_json::{Map, Value, json};
 
 use super::enforce::{Enforcer, Permission};
@@ -13,18 +17,22 @@ use crate::rql;
 use crate::twin::json::{self, Pointer};
 
 /// Rounds in an ordinary test; `TWINOPS_FUZZ_SECONDS` makes it a time instead.
-const ROUNDS: u64 = 2_000;
+const ROUNDS: usize = 2_000;
+/// Bytes of a round: each is a choice.
+const BYTES_MAX: usize = 1_024;
+/// How long a failing input is made smaller.
+const SHRINKS_WITHIN: Duration = Duration::from_secs(10);
 
-/// xorshift64*: a seed names a round, so that a failure can be repeated.
-struct Dice(u64);
+/// Choices, as the bytes of a round make them; the first of each when they are used up.
+struct Dice<'b>(&'b [u8]);
 
-impl Dice {
+impl Dice<'_> {
+    /// Below `limit`, which is at most 65,536.
     fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let roll = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(roll).unwrap_or_default() % limit.max(1)
+        let bytes = self.0.len().min(if limit > 256 { 2 } else { 1 });
+        let (taken, rest) = self.0.split_at(bytes);
+        self.0 = rest;
+        taken.iter().fold(0, |roll, byte| roll << 8 | usize::from(*byte)) % limit.max(1)
     }
 
     fn text(&mut self, words: &[&str]) -> String {
@@ -51,18 +59,21 @@ impl Dice {
     }
 }
 
-/// Calls `round` with fresh dice until it is enough; a panic names the seed.
-fn rounds(name: &str, mut round: impl FnMut(&mut Dice)) {
-    let seconds = std::env::var("TWINOPS_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let first = until.map_or(1, |_| u64::from(std::process::id()) << 32 | 1);
-    let mut seed = first;
-    while until.map_or(seed < first + ROUNDS, |until| Instant::now() < until) {
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| round(&mut Dice(seed))));
-        assert!(ended.is_ok(), "{name}: seed {seed}");
-        seed += 1;
-    }
-    println!("{name}: {} rounds from seed {first}", seed - first);
+type Target = TestTarget<ByteSliceGenerator, DefaultEngine, BorrowedInput>;
+
+/// Calls `round` with new choices until it is enough; a panic names the seed and the smallest bytes that lead to it.
+fn rounds(name: &str, target: Target, round: impl Fn(&mut Dice) + RefUnwindSafe) {
+    let target = target.with_max_len(BYTES_MAX).with_shrink_time(SHRINKS_WITHIN);
+    let target = match std::env::var("TWINOPS_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()) {
+        Some(seconds) => target.with_iterations(usize::MAX).with_test_time(Duration::from_secs(seconds)),
+        None => target.with_iterations(ROUNDS),
+    };
+    let count = AtomicU64::new(0);
+    target.for_each(|bytes: &[u8]| {
+        count.fetch_add(1, Ordering::Relaxed);
+        round(&mut Dice(bytes));
+    });
+    println!("{name}: {} rounds", count.into_inner());
 }
 
 const PATHS: [&str; 14] = [
@@ -84,7 +95,7 @@ const PATHS: [&str; 14] = [
 
 #[test]
 fn fuzz_json_pointer() {
-    rounds("JSON pointer", |dice| {
+    rounds("JSON pointer", check!(), |dice| {
         let pointer = Pointer::parse(&dice.text(&PATHS));
         if !pointer.is_root() {
             assert_eq!(Pointer::parse(&pointer.to_string()), pointer);
@@ -99,7 +110,7 @@ fn fuzz_json_pointer() {
 #[test]
 fn fuzz_merge_patch() {
     let keys = ["a", "b", "c", "{{ ~a|b~ }}", "{{ ~.*~ }}", "{{~(~}}", "{{ ~ }}", "{{~~}}", "~"];
-    rounds("merge patch", |dice| {
+    rounds("merge patch", check!(), |dice| {
         let (mut target, patch) = (dice.value(4, &keys), dice.value(4, &keys));
         drop(super::thing::fuzz_matched(&target, &patch));
         json::merge(&mut target, &patch);
@@ -160,7 +171,7 @@ fn fuzz_rql() {
         "\u{e9}",
         "%",
     ];
-    rounds("RQL", |dice| {
+    rounds("RQL", check!(), |dice| {
         let text = if dice.below(4) == 0 { dice.text(&words) } else { expression(dice, 4) };
         let Ok(expr) = rql::parse(&text) else { return };
         let thing =
@@ -175,7 +186,7 @@ fn fuzz_rql() {
 #[test]
 fn fuzz_field_selector() {
     let words = ["(", ")", ",", "/", "a", "features", "*", "attributes", "_policy", "\u{e9}", " "];
-    rounds("field selector", |dice| {
+    rounds("field selector", check!(), |dice| {
         let Ok(selector) = Selector::parse(&dice.text(&words)) else { return };
         let value = Value::Object(dice.object(4, &words));
         let selected = selector.with_features(&value, &Pointer::of(["features"])).select(&value);
@@ -199,7 +210,7 @@ fn fuzz_policy_evaluator() {
         "resources",
         "expiry",
     ];
-    rounds("policy evaluator", |dice| {
+    rounds("policy evaluator", check!(), |dice| {
         let mut entries = Map::new();
         for label in ["one", "two"] {
             let resource = |dice: &mut Dice| {
@@ -254,7 +265,7 @@ fn fuzz_ws_envelope() {
         "\u{0}",
         "\u{1f600}",
     ];
-    rounds("WS envelope", |dice| {
+    rounds("WS envelope", check!(), |dice| {
         drop(Envelope::parse(&dice.text(&words)));
         let topic = dice.text(&words[..14]);
         let mut frame =
