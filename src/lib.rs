@@ -15,3 +15,4 @@ pub mod source;
 pub mod telemetry;
 pub mod tls;
 pub mod twin;
+mod workers;

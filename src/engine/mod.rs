@@ -38,7 +38,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::handler::Handler as _;
 use parking_lot::RwLock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -49,6 +48,8 @@ use http::{Authentication, LenientListener, Limits, Server, Users};
 use state::State;
 use store::Store;
 use store::committer::Committer;
+
+use crate::workers::{self, Workers};
 
 /// How long open requests may take after the stop; then they are cut off.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -86,6 +87,10 @@ pub enum EngineError {
     Damaged { path: PathBuf, cause: String },
     #[error("the data folder {} has format {found}, this engine knows {expected}: use the version that wrote it", path.display())]
     Format { path: PathBuf, found: u64, expected: u64 },
+    #[error(
+        "cannot start the threads that serve: {0}; raise the limit of threads (ulimit -u, pids of the container)"
+    )]
+    Threads(std::io::Error),
     #[error("the engine stopped: {0}")]
     Stopped(String),
 }
@@ -120,7 +125,8 @@ pub async fn start(options: EngineOptions, stop: CancellationToken) -> Result<Ru
     let hub = live::Hub::start(stop.clone(), Arc::clone(&counts));
     let core = Core { state, counts: Arc::clone(&counts), committer, hub };
     let server = Arc::new(Server::new(core, authentication));
-    let task = tokio::spawn(serve(listener, server, stop));
+    let workers = Workers::start("engine", workers::count()).map_err(EngineError::Threads)?;
+    let task = tokio::spawn(serve(listener, server, workers, stop));
     Ok(Running { address, stats: counts, task })
 }
 
@@ -148,21 +154,24 @@ async fn open(
 async fn serve(
     listener: TcpListener,
     server: Arc<Server>,
+    workers: Workers,
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
-    let service = http::answer.with_state(Arc::clone(&server));
-    let drained = stop.clone();
-    let listener = LenientListener::new(listener, Limits::default(), Arc::clone(&server.core.counts));
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
-    let ended = tokio::select! {
-        ended = serving.into_future() => ended.map_err(|error| EngineError::Stopped(error.to_string())),
-        () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
-    };
+    let mut listener = LenientListener::new(listener, Limits::default(), Arc::clone(&server.core.counts));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        workers.spawn(http::connection(accepted, Arc::clone(&server), stop.clone()));
+    }
+    drop(listener);
+    workers.drained(DRAIN).await;
+    drop(workers);
     let closed = tokio::task::spawn_blocking(move || {
         if let Some(committer) = &server.core.committer {
             committer.close();
         }
     });
-    closed.await.map_err(|error| EngineError::Stopped(error.to_string()))?;
-    ended
+    closed.await.map_err(|error| EngineError::Stopped(error.to_string()))
 }

@@ -5,6 +5,7 @@
 //! stand in [`routes`]. What is said in other words here than in Ditto is translated by [`names`] and [`words`].
 mod ask;
 mod auth;
+mod connection;
 mod edge;
 mod ended;
 mod features;
@@ -25,11 +26,11 @@ mod routes;
 mod scan;
 mod search;
 mod serve;
+mod talk;
 mod things;
 mod tls;
 mod upstream;
 mod words;
-mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use openapi::openapi;
 
 use crate::settings;
 use crate::telemetry::Telemetry;
+use crate::workers;
 
 /// Why the facade does not run, by what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +114,7 @@ pub async fn start(
     let listen = |cause| FacadeError::Listen { address: settings.listen, cause };
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
-    let workers = workers::Workers::start(workers::count()).map_err(FacadeError::Threads)?;
+    let workers = workers::Workers::start("facade", workers::count()).map_err(FacadeError::Threads)?;
     let dial = Arc::new(live::Dial::new(&settings.ditto_ws_url, &settings.ditto_url, &tls));
     let facade = Facade {
         upstream: upstream::Upstream::new(

@@ -18,9 +18,9 @@ use super::ask::Correlation;
 use super::auth::Caller;
 use super::names::{self, NameError, Shape};
 use super::problem::Problem;
-use super::workers;
 use crate::telemetry::Telemetry;
 use crate::telemetry::traces;
+use crate::workers;
 
 /// RFC 3986 §2.3, and the colon that every id holds.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');

@@ -16,12 +16,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("mqtt", &["ditto", "ports", "tls", "twin", "settings", "telemetry"]),
     ("source", &["api", "reconcile", "ports", "twin", "settings", "telemetry"]),
     ("controller", &["api", "reconcile", "ports", "twin", "settings", "telemetry"]),
-    ("engine", &["twin", "rql", "settings", "telemetry"]),
-    ("facade", &["ports", "rql", "tls", "twin", "settings", "telemetry"]),
+    ("engine", &["twin", "rql", "settings", "telemetry", "workers"]),
+    ("facade", &["ports", "rql", "tls", "twin", "settings", "telemetry", "workers"]),
     ("secrets", &[]),
     ("settings", &["telemetry", "twin"]),
     ("sim", &["api", "ditto", "engine", "reconcile", "settings", "telemetry", "twin"]),
     ("telemetry", &["settings"]),
+    ("workers", &[]),
     (
         "role",
         &[

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State as Shared;
 use axum::http::{Request, Response};
 use futures::FutureExt;
 use http_body_util::BodyExt;
@@ -60,8 +59,7 @@ impl InProcess {
     /// Answers at once: without a disk nothing is waited for.
     pub fn call(&self, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
         let answering = async {
-            let (parts, body) =
-                answer(Shared(Arc::clone(&self.0)), request.map(Body::from)).await.into_parts();
+            let (parts, body) = answer(Arc::clone(&self.0), request.map(Body::from)).await.into_parts();
             let body = body.collect().await.expect("a whole body").to_bytes().to_vec();
             Response::from_parts(parts, body)
         };

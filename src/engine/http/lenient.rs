@@ -6,7 +6,7 @@
 //! of them is late.
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -60,24 +60,36 @@ impl LenientListener {
     }
 }
 
-impl Listener for LenientListener {
-    type Io = Lenient;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Lenient, SocketAddr) {
+impl LenientListener {
+    pub async fn accept(&mut self) -> Accepted {
         loop {
-            let (stream, address) = Listener::accept(&mut self.listener).await;
+            // an error is waited out
+            let (stream, _) = Listener::accept(&mut self.listener).await;
             // answers are small: waiting to fill a packet would only delay them
             drop(stream.set_nodelay(true));
-            match Arc::clone(&self.free).try_acquire_owned() {
-                Ok(permit) => return (Lenient::new(stream, self.limits, permit), address),
-                Err(_) => self.full.tell(stream),
+            let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
+                self.full.tell(stream);
+                continue;
+            };
+            match stream.into_std() {
+                Ok(stream) => return Accepted { stream, limits: self.limits, permit },
+                Err(error) => tracing::warn!(%error, "a connection could not be taken in"),
             }
         }
     }
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+/// A connection on its way to the thread that will serve it.
+pub struct Accepted {
+    stream: net::TcpStream,
+    limits: Limits,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Accepted {
+    /// The connection, in the hands of the runtime that this is called in.
+    pub fn open(self) -> io::Result<Lenient> {
+        Ok(Lenient::new(TcpStream::from_std(self.stream)?, self.limits, self.permit))
     }
 }
 
@@ -198,7 +210,7 @@ mod tests {
     async fn pair(limits: Limits) -> (TcpStream, Lenient) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (client, LenientListener::new(listener, limits, Arc::default()).accept().await.0)
+        (client, LenientListener::new(listener, limits, Arc::default()).accept().await.open().unwrap())
     }
 
     /// Reads until nothing more comes; the error that ended it.

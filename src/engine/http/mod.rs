@@ -18,17 +18,24 @@ pub mod route;
 mod words;
 
 pub use auth::{Authentication, Users};
-pub use lenient::{LenientListener, Limits};
+pub use lenient::{Accepted, LenientListener, Limits};
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, State, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, WebSocketUpgrade};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request as HttpRequest, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::command::Caller;
 use super::core::Core;
@@ -55,8 +62,32 @@ impl Server {
     }
 }
 
+/// Serves a connection until one of both sides hangs up; after `stop` what was asked is answered, and no more.
+pub async fn connection(accepted: Accepted, server: Arc<Server>, stop: CancellationToken) {
+    let stream = match accepted.open() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection could not be served"),
+    };
+    let service = service_fn(move |request: HttpRequest<Incoming>| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, Infallible>(answer(server, request.map(Body::new)).await) }
+    });
+    let http = Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut http = pin!(http);
+    let ended = tokio::select! {
+        ended = &mut http => ended,
+        () = stop.cancelled() => {
+            http.as_mut().graceful_shutdown();
+            http.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
 /// The one handler of all requests: Ditto's paths are no templates (see [`route`]).
-pub async fn answer(State(server): State<Arc<Server>>, http: HttpRequest<Body>) -> Response {
+pub async fn answer(server: Arc<Server>, http: HttpRequest<Body>) -> Response {
     server.core.counts.requests.fetch_add(1, Ordering::Relaxed);
     let correlation_id = correlation_id(&http);
     let untraced =

@@ -31,6 +31,7 @@ use super::hub::{Signal, Subscription};
 use super::protocol;
 use super::searches::Searches;
 use super::signal::{self, Heard, Kind};
+use crate::workers;
 
 /// The largest frame and message, in bytes: a thing of 100k with its escapes fits.
 const FRAME_MAX: usize = 256 * 1024;
@@ -60,11 +61,13 @@ pub fn upgrade(
     let declared = Requested::read(request.setting("declared-acks").as_deref())?.custom();
     let subscription = server.core.hub.subscribe(subjects, declared)?;
     let upgrade = upgrade.max_message_size(FRAME_MAX).max_frame_size(FRAME_MAX);
+    let stays = workers::stay();
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (replies, replied) = mpsc::channel(LATER_MAX);
         let (searches, unsynced) = (Searches::default(), FuturesOrdered::new());
         let session = Session { server, subscription, searches, unsynced, replies, pings: 0 };
         session.run(socket, replied).await;
+        drop(stays);
     }))
 }
 

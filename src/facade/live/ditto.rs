@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Facade;
@@ -16,6 +17,7 @@ use super::envelope;
 use super::socket::{NoSocket, Socket};
 use super::{AGAIN, AWAY, End, Open, POLICY, TOO_BIG, Watch, close, expiry, put};
 use crate::telemetry::Telemetry;
+use crate::workers;
 
 /// The largest frame of a client, in bytes: a thing of 100k characters with its escapes fits.
 const FRAME_BYTES_MAX: usize = 256 * 1_024;
@@ -49,7 +51,8 @@ pub async fn ditto(State(facade): State<Arc<Facade>>, request: Request) -> Resul
         .max_frame_size(FRAME_BYTES_MAX)
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER);
-    Ok(upgrade.on_upgrade(move |socket| session.run(socket, ditto)))
+    let stays = workers::stay();
+    Ok(upgrade.on_upgrade(move |socket| session.run(socket, ditto).map(|()| drop(stays))))
 }
 
 struct Session {

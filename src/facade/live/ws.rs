@@ -4,7 +4,7 @@ use std::sync::Arc;
 use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use futures::SinkExt;
+use futures::{FutureExt as _, SinkExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use super::feed::{Heard, Listener};
 use super::filter::{Filter, PARAMETERS};
 use super::{AGAIN, AWAY, End, Open, POLICY, SEND_MAX, Watch, close, expiry};
 use crate::telemetry::Telemetry;
+use crate::workers;
 
 /// The largest frame of a client, in bytes: it has nothing to say here.
 const FRAME_BYTES_MAX: usize = 4 * 1_024;
@@ -45,7 +46,8 @@ pub async fn events(State(facade): State<Arc<Facade>>, request: Request) -> Resu
         .max_frame_size(FRAME_BYTES_MAX)
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER);
-    Ok(upgrade.on_upgrade(move |socket| session.run(socket)))
+    let stays = workers::stay();
+    Ok(upgrade.on_upgrade(move |socket| session.run(socket).map(|()| drop(stays))))
 }
 
 struct Session {

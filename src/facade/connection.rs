@@ -1,0 +1,342 @@
+//! One connection: HTTP while its client asks, and nothing but the socket while it does not.
+//!
+//! For each connection that it serves hyper keeps 16 KB of buffers and the state of a request. So it has one only from
+//! the first byte of a request until the answer is sent, and longer where the client asks again soon.
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::ask::Peer;
+use super::talk::{Answered, Asked, Talk, Wire};
+
+/// From the first byte of a head, or the end of the answer before it, to its end. Longer than the pools of clients keep
+/// a connection that they do not use.
+const HEAD_DEADLINE: Duration = Duration::from_secs(75);
+/// The largest head, in bytes: twice what Ditto takes of headers, and a token. Beyond it 431.
+const HEAD_BYTES_MAX: usize = 24 * 1_024;
+/// The most headers. Beyond it 431.
+const HEADERS_MAX: usize = 64;
+/// Who asks again within this time is kept ready for the next request, until it let pass as much.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What is read and written: TCP, perhaps under TLS.
+pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Socket for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+/// Says the end of TLS, so that the other side knows it for no attack.
+async fn part(mut socket: impl Socket) {
+    drop(tokio::time::timeout(SOON, socket.shutdown()).await);
+}
+
+/// A connection between two requests.
+struct Idle<S> {
+    socket: S,
+    /// Of the next request.
+    unread: Bytes,
+    /// Whether there was a request before.
+    asked: bool,
+}
+
+pub struct Connection {
+    pub router: Router,
+    pub peer: IpAddr,
+    /// What is asked for until then is answered.
+    pub close: CancellationToken,
+}
+
+impl Connection {
+    /// Serves until one of both sides hangs up.
+    pub async fn serve(self, socket: impl Socket) {
+        let mut idle = Idle { socket, unread: Bytes::new(), asked: false };
+        let mut deadline = Instant::now() + HEAD_DEADLINE;
+        let mut clock = pin!(sleep(HEAD_DEADLINE));
+        let mut soon = false;
+        loop {
+            let Idle { socket, unread, .. } = idle;
+            match self.talk(socket, unread, soon.then_some(clock.as_mut())).await {
+                Some(left) => idle = left,
+                None => return,
+            }
+            let since = Instant::now();
+            // Bytes that are no request, such as a part of what TLS wraps, win no time.
+            if idle.asked {
+                deadline = since + HEAD_DEADLINE;
+            }
+            if idle.unread.is_empty() {
+                clock.as_mut().reset(deadline);
+                tokio::select! {
+                    _ = idle.socket.tcp().readable() => {}
+                    () = &mut clock => return,
+                    () = self.close.cancelled() => return part(idle.socket).await,
+                }
+            }
+            soon = idle.asked && since.elapsed() < SOON;
+        }
+    }
+
+    /// Answers requests until there is none, or none within [`SOON`] by the clock `soon`; what is left to go on with, if
+    /// the connection goes on.
+    async fn talk<S: Socket>(
+        &self,
+        socket: S,
+        unread: Bytes,
+        mut soon: Option<Pin<&mut Sleep>>,
+    ) -> Option<Idle<S>> {
+        let talk = Arc::<Talk>::default();
+        let (router, peer) = (TowerToHyperService::new(self.router.clone()), Peer(self.peer));
+        let service = service_fn(|request: hyper::Request<Incoming>| {
+            let mut request = request.map(|body| Asked::body(body, &talk));
+            request.extensions_mut().insert(peer);
+            let (answer, talk) = (router.call(request), Arc::clone(&talk));
+            async move { answer.await.map(|answer| answer.map(|body| Answered::new(body, talk))) }
+        });
+        let http = Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_headers(HEADERS_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(64 * 1_024)
+            .serve_connection(TokioIo::new(Wire::new(socket, unread, Arc::clone(&talk))), service)
+            .with_upgrades();
+        // In a box: an idle connection does not hold the place for it.
+        let mut http = Box::new(http);
+        let mut close = pin!(self.close.cancelled());
+        let (mut closing, mut asked) = (false, 0);
+        if let Some(soon) = &mut soon {
+            soon.as_mut().reset(Instant::now() + SOON);
+        }
+        let ended = poll_fn(|cx| {
+            if !closing && close.as_mut().poll(cx).is_ready() {
+                closing = true;
+                Pin::new(&mut *http).graceful_shutdown();
+            }
+            if let Poll::Ready(ended) = Pin::new(&mut *http).poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            while let Some(soon) = &mut soon {
+                ready!(soon.as_mut().poll(cx));
+                if talk.is_idle() && talk.asked() == asked {
+                    break;
+                }
+                asked = talk.asked();
+                soon.as_mut().reset(Instant::now() + SOON);
+            }
+            if talk.is_idle() { Poll::Ready(None) } else { Poll::Pending }
+        });
+        match ended.await {
+            None => http.into_parts().map(|parts| {
+                let (socket, unread) = parts.io.into_inner().into_parts(parts.read_buf);
+                Idle { socket, unread, asked: talk.asked() > 0 }
+            }),
+            Some(Ok(())) => None,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a connection broke");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::{get, post};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    const GET: &[u8] = b"GET /short HTTP/1.1\r\nhost: x\r\n\r\n";
+    /// More than the buffers of both sockets take.
+    const LONG: usize = 16 * 1_024 * 1_024;
+
+    fn connection(close: &CancellationToken) -> Connection {
+        let router = Router::new()
+            .route("/short", get(|| async { "short" }))
+            .route("/long", get(|| async { "x".repeat(LONG) }))
+            .route("/refused", post(|| async { axum::http::StatusCode::UNAUTHORIZED }))
+            .route("/read", post(|body: String| async { body }));
+        Connection { router, peer: [127, 0, 0, 1].into(), close: close.clone() }
+    }
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    /// A client whose connection is served.
+    async fn served(close: &CancellationToken) -> (TcpStream, JoinHandle<()>) {
+        let (client, server) = pair().await;
+        (client, tokio::spawn(connection(close).serve(server)))
+    }
+
+    /// Reads so many answers that end with `end`.
+    async fn read(client: &mut TcpStream, answers: usize, end: &str) -> String {
+        let mut read = vec![];
+        while String::from_utf8_lossy(&read).matches(end).count() < answers {
+            assert!(client.read_buf(&mut read).await.unwrap() > 0, "{}", String::from_utf8_lossy(&read));
+        }
+        String::from_utf8(read).unwrap()
+    }
+
+    #[tokio::test]
+    async fn after_an_answer_only_the_socket_is_kept() {
+        let (mut client, mut server) = pair().await;
+        let connection = connection(&CancellationToken::new());
+        let half = GET.len() / 2;
+        // Half a request is none, and what came of it with the one before is not lost.
+        let rows = [
+            (GET.to_vec(), 0),
+            (b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nshort".to_vec(), 0),
+            ([GET, &GET[..half]].concat(), half),
+        ];
+        for (sent, kept) in rows {
+            client.write_all(&sent).await.unwrap();
+            server.readable().await.unwrap();
+            let idle = connection.talk(server, Bytes::new(), None).await.unwrap();
+            assert!(idle.asked && idle.unread == GET[..kept], "{:?}", idle.unread);
+            read(&mut client, 1, "\r\n\r\nshort").await;
+            server = idle.socket;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_by_itself_leaves_only_the_socket_too() {
+        for ask in ["content-length: 5\r\n", "content-length: 5\r\nexpect: 100-continue\r\n"] {
+            let (mut client, server) = pair().await;
+            let connection = connection(&CancellationToken::new());
+            let sent = async {
+                let head = format!("POST /read HTTP/1.1\r\nhost: x\r\n{ask}\r\n");
+                client.write_all(head.as_bytes()).await.unwrap();
+                sleep(Duration::from_millis(50)).await;
+                client.write_all(b"short").await.unwrap();
+                read(&mut client, 1, "\r\n\r\nshort").await
+            };
+            let talk = async {
+                server.readable().await.unwrap();
+                connection.talk(server, Bytes::new(), None).await
+            };
+            let both = tokio::time::timeout(SOON * 10, async { tokio::join!(sent, talk) });
+            let (answer, idle) = both.await.expect("it does not wait for the next request");
+            assert!(answer.contains("HTTP/1.1 200 OK") && idle.is_some_and(|idle| idle.asked), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_an_end_of_the_connection_gets_one() {
+        let rows =
+            ["GET /short HTTP/1.0\r\n\r\n", "GET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"];
+        for sent in rows {
+            let (mut client, ended) = served(&CancellationToken::new()).await;
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.contains("200 OK") && answer.ends_with("short"), "{answer}");
+            ended.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_in_any_pieces_are_answered_one_by_one() {
+        let all = [GET, b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nshort", GET].concat();
+        for piece in [1, 7, GET.len(), GET.len() + 7, all.len()] {
+            let (mut client, _) = served(&CancellationToken::new()).await;
+            client.set_nodelay(true).unwrap();
+            for bytes in all.chunks(piece) {
+                client.write_all(bytes).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let answers = read(&mut client, 3, "\r\n\r\nshort").await;
+            assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "in pieces of {piece}: {answers}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_refused_body_is_never_a_request() {
+        let (mut client, _) = served(&CancellationToken::new()).await;
+        let head = format!("POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", GET.len() * 3);
+        client.write_all(head.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..3 {
+            drop(client.write_all(GET).await);
+        }
+        let mut answers = vec![];
+        drop(tokio::time::timeout(Duration::from_millis(500), client.read_to_end(&mut answers)).await);
+        let answers = String::from_utf8(answers).unwrap();
+        assert!(answers.starts_with("HTTP/1.1 401 "), "{answers}");
+        assert_eq!(answers.matches("HTTP/1.1").count(), 1, "{answers}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_slowly_is_sent_to_its_end() {
+        let (mut client, _) = served(&CancellationToken::new()).await;
+        client.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.write_all(GET).await.unwrap();
+        let answers = read(&mut client, 1, "\r\n\r\nshort").await;
+        assert_eq!(answers.len() - answers.replace(&"x".repeat(1_024), "").len(), LONG, "all of it");
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_soon_keeps_the_connection_ready_for_a_while() {
+        let (mut client, server) = pair().await;
+        let connection = connection(&CancellationToken::new());
+        let mut clock = pin!(sleep(SOON));
+        client.write_all(GET).await.unwrap();
+        let started = Instant::now();
+        let mut talk = pin!(connection.talk(server, Bytes::new(), Some(clock.as_mut())));
+        for _ in 0..2 {
+            tokio::select! {
+                _ = &mut talk => panic!("it is kept"),
+                () = sleep(SOON * 3 / 4) => client.write_all(GET).await.unwrap(),
+            }
+        }
+        assert!(talk.await.is_some() && started.elapsed() > SOON * 2);
+    }
+
+    #[tokio::test]
+    async fn closing_ends_what_is_idle_and_lets_what_is_asked_end() {
+        let close = CancellationToken::new();
+        let (mut idle, ended) = served(&close).await;
+        idle.write_all(GET).await.unwrap();
+        read(&mut idle, 1, "short").await;
+        let (mut busy, answers) = served(&close).await;
+        busy.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        close.cancel();
+        ended.await.unwrap();
+        let mut all = vec![];
+        busy.read_to_end(&mut all).await.unwrap();
+        assert!(all.len() > LONG);
+        answers.await.unwrap();
+    }
+}
