@@ -32,6 +32,9 @@ const LOOK_EVERY: u32 = 5;
 /// What is taken from Ditto before the broker has its turn.
 const HEARD_AT_ONCE: usize = 1_024;
 const SUBSCRIPTION: u16 = 1;
+/// A line in the log about commands that are too large, at most so often, and the characters of the topic in it.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+const TOPIC_CHARS_MAX: usize = 300;
 /// Questions about devices that may wait.
 const QUESTIONS: usize = 16;
 
@@ -104,6 +107,7 @@ pub fn start(
         window: BrokerWindow::new(now),
         meter: Meter::default(),
         ticks: 0,
+        told: None,
     };
     let task = tokio::spawn(async move {
         driver.run(stop).await;
@@ -137,6 +141,8 @@ struct Driver {
     window: BrokerWindow,
     meter: Meter,
     ticks: u32,
+    /// When the log was told of a command that was too large.
+    told: Option<Instant>,
 }
 
 impl Driver {
@@ -205,7 +211,8 @@ impl Driver {
         if !self.has_subscribed {
             wire.subscribe(SUBSCRIPTION, &self.subscriptions, to)?;
         }
-        self.outbox.again(welcome.receive_maximum);
+        self.outbox.again(welcome.receive_maximum, welcome.packet_max);
+        self.core.set_packet_max(welcome.packet_max);
         self.tries.connected(Instant::now());
         self.telemetry.mqtt_connection("connected");
         self.telemetry.mqtt_connected("broker", true);
@@ -222,6 +229,12 @@ impl Driver {
     fn lost(&mut self, error: &LinkError) -> Duration {
         let was_open = self.link.take().is_some();
         self.core.disconnected();
+        if let Some(topic) = self.outbox.broke(Instant::now()) {
+            tracing::warn!(
+                topic,
+                "each connection broke when this command was sent: it is given up; see the broker's log and its limits"
+            );
+        }
         let outcome = self.tries.ended(error, was_open, Instant::now());
         self.telemetry.mqtt_connection(outcome.result);
         self.telemetry.mqtt_connected("broker", false);
@@ -333,6 +346,18 @@ impl Driver {
                     }
                     _ => letters_dropped += 1,
                 },
+                Effect::TooLarge { topic, bytes } => {
+                    let now = Instant::now();
+                    if self.told.is_none_or(|at| now.saturating_duration_since(at) >= LINE_EVERY) {
+                        self.told = Some(now);
+                        let topic: String = topic.chars().take(TOPIC_CHARS_MAX).collect();
+                        tracing::warn!(
+                            topic,
+                            bytes,
+                            "a command is larger than the broker takes, and its device does not hear it: send less, or raise the broker's limit (Mosquitto: max_packet_size; MQTT 3.1.1 cannot tell it)"
+                        );
+                    }
+                }
                 Effect::Rejected { reason, topic, why } => {
                     tracing::warn!(reason = reason.word(), from = topic, why, "a message was not written");
                 }
@@ -351,7 +376,7 @@ impl Driver {
         while let Some(id) = self.core.acks.due() {
             Wire::acknowledge(id, to);
         }
-        self.outbox.send(wire, UNSENT_MAX, to)?;
+        self.outbox.send(wire, UNSENT_MAX, to, Instant::now())?;
         Ok(())
     }
 

@@ -37,21 +37,23 @@ const COMMANDS: Labels = &[
     ("response", |counts| counts.responses),
     ("response_unknown", |counts| counts.responses_unknown),
     ("response_missing", |counts| counts.responses_missing),
+    ("too_large", |counts| counts.too_large),
 ];
 
 /// Tells what was counted since the last time.
 #[derive(Default)]
 pub struct Meter {
     told: Counts,
-    /// Commands that were too many, and that the broker did not take.
-    told_of_outbox: (u64, u64),
+    /// Commands that were too many, that the broker did not take, that were too large, and that were given up.
+    told_of_outbox: (u64, u64, u64, u64),
 }
 
 impl Meter {
     pub fn tell(&mut self, core: &Core, outbox: &Outbox, telemetry: &Telemetry, now: Instant) {
         let told = std::mem::replace(&mut self.told, core.counts.clone());
-        let (dropped, refused) =
-            std::mem::replace(&mut self.told_of_outbox, (outbox.dropped, outbox.refused));
+        let now_of_outbox = (outbox.dropped, outbox.refused, outbox.too_large, outbox.given_up);
+        let (dropped, refused, too_large, given_up) =
+            std::mem::replace(&mut self.told_of_outbox, now_of_outbox);
         let counts = &core.counts;
         let more = |of: fn(&Counts) -> u64| of(counts) - of(&told);
         for (result, of) in MESSAGES.iter().copied() {
@@ -68,6 +70,8 @@ impl Meter {
             telemetry.mqtt_commands(kind, more(of));
         }
         telemetry.mqtt_commands("refused", outbox.refused - refused);
+        telemetry.mqtt_commands("too_large", outbox.too_large - too_large);
+        telemetry.mqtt_commands("given_up", outbox.given_up - given_up);
         telemetry.dropped_many("dead_letters", more(|counts| counts.letters_dropped));
         telemetry.dropped_many("mqtt_commands", outbox.dropped - dropped);
         let (bytes, calls, window, unacknowledged) = core.load();

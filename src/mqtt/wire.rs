@@ -11,7 +11,19 @@ use crate::settings::{MqttVersion, Qos};
 pub const PACKET_MAX: usize = 2 * 1_024 * 1_024;
 /// Messages that the broker may send before the first is acknowledged. MQTT 3.1.1 cannot say so.
 pub const RECEIVE_MAXIMUM: u16 = 8_192;
+/// The largest packet of a command where the broker does not say what it takes, as MQTT 3.1.1 cannot: the limit of the
+/// chart's Mosquitto, in bytes.
+pub const COMMAND_PACKET_MAX: usize = 256 * 1_024;
+/// Of a message beside topic and payload, at most: kind, length, the topic's length, id, and length of the properties.
+const PACKET_HEAD_MAX: usize = 1 + 4 + 2 + 2 + 1;
+/// The longest topic. Source: MQTT 5, 1.5.4.
+const TOPIC_MAX: usize = 65_535;
 const PUBLISH: u8 = 3;
+
+/// The length of a message's packet in bytes, at most; with a topic that no packet can hold, more than any limit.
+pub fn packet_bytes(topic: &str, payload: &[u8]) -> usize {
+    if topic.len() > TOPIC_MAX { usize::MAX } else { PACKET_HEAD_MAX + topic.len() + payload.len() }
+}
 
 /// What a broker says.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +52,8 @@ pub struct Welcome {
     pub session_present: bool,
     /// Messages we may send before the first is acknowledged.
     pub receive_maximum: u16,
+    /// The largest packet the broker takes, in bytes; what it does not say is [`COMMAND_PACKET_MAX`].
+    pub packet_max: usize,
     /// Seconds, when the broker wants another time than ours.
     pub keep_alive: Option<u16>,
 }
@@ -265,6 +279,10 @@ fn packet5(packet: v5::Packet) -> Packet {
                 refused,
                 session_present: ack.session_present,
                 receive_maximum: properties.as_ref().and_then(|found| found.receive_max).unwrap_or(u16::MAX),
+                packet_max: properties
+                    .as_ref()
+                    .and_then(|found| found.max_packet_size)
+                    .map_or(COMMAND_PACKET_MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)),
                 keep_alive: properties.and_then(|found| found.server_keep_alive),
             })
         }
@@ -303,6 +321,7 @@ fn packet4(packet: v4::Packet) -> Packet {
             refused: (ack.code != v4::ConnectReturnCode::Success).then(|| format!("{:?}", ack.code)),
             session_present: ack.session_present,
             receive_maximum: u16::MAX,
+            packet_max: COMMAND_PACKET_MAX,
             keep_alive: None,
         }),
         v4::Packet::Publish(publish) => Packet::Publish(Publish {

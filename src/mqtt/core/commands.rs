@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 
 use super::{Core, Effect};
 use crate::ditto::link::{LiveMessage, Order, Reply, What};
+use crate::mqtt::wire::packet_bytes;
 use crate::twin::id::ThingId;
 
 /// Messages whose answer is waited for; more are passed on, and their answers are not known.
 const ASKED_MAX: usize = 10_000;
 /// The longest answer of a device, in bytes: as Ditto takes it.
 const RESPONSE_MAX: usize = 256 * 1_024;
+/// What a caller hears whose message is too long for the broker. Source: RFC 9110, 15.5.14.
+const TOO_LARGE: u16 = 413;
 
 /// A message that a device is to answer.
 #[derive(Clone, Debug)]
@@ -42,11 +45,24 @@ impl Core {
         let command = json!({"type": "desired", "revision": revision, "value": desired});
         lane.told = Some(desired);
         self.counts.desired += 1;
-        self.effects.push(Effect::Publish {
-            topic,
-            payload: command.to_string().into_bytes(),
-            is_command: true,
-        });
+        self.tell(topic, command.to_string().into_bytes());
+    }
+
+    /// What the broker takes from now on, in bytes.
+    pub fn set_packet_max(&mut self, bytes: usize) {
+        self.packet_max = bytes;
+    }
+
+    /// Sends a command, unless the broker would end the connection over it. Returns whether it is sent.
+    fn tell(&mut self, topic: String, payload: Vec<u8>) -> bool {
+        let bytes = packet_bytes(&topic, &payload);
+        if bytes > self.packet_max {
+            self.counts.too_large += 1;
+            self.effects.push(Effect::TooLarge { topic, bytes: payload.len() });
+            return false;
+        }
+        self.effects.push(Effect::Publish { topic, payload, is_command: true });
+        true
     }
 
     /// Passes a message on to its device.
@@ -69,14 +85,24 @@ impl Core {
         let payload = command.to_string().into_bytes();
         let to = topics.commands(&thing);
         let bare = self.options.command_subtopics.then(|| topics.subject(&thing, &subject)).flatten();
-        self.effects.push(Effect::Publish { topic: to, payload, is_command: true });
+        if !self.tell(to, payload) {
+            if let (Some(_), Some(epoch)) = (patience, self.epoch) {
+                self.number += 1;
+                let value = Some(json!("the broker takes no message of this length"));
+                let content_type = Some("application/json".to_owned());
+                let reply = Reply { topic, path, correlation, status: TOO_LARGE, content_type, value };
+                let order = Order { epoch, number: self.number, thing, what: What::Reply(reply) };
+                self.effects.push(Effect::Order(order));
+            }
+            return;
+        }
         if let Some(topic) = bare {
             let payload = match value {
                 Some(Value::String(text)) => text.into_bytes(),
                 Some(value) => value.to_string().into_bytes(),
                 None => vec![],
             };
-            self.effects.push(Effect::Publish { topic, payload, is_command: true });
+            self.tell(topic, payload);
         }
         self.counts.messages += 1;
         if let Some(patience) = patience.filter(|_| self.asked.len() < ASKED_MAX) {

@@ -40,6 +40,30 @@ fn devices_are_told_what_is_desired_when_it_changes_and_when_they_ask() {
 }
 
 #[test]
+fn s48_a_command_that_the_broker_would_not_take_is_counted_and_answered() {
+    let mut bench = Bench::new(CoreOptions { command_subtopics: true, ..options() });
+    bench.core.set_packet_max(1_000);
+    let message = |subject: String, value: String| LiveMessage {
+        thing: ThingId::parse("a:a").unwrap(),
+        path: format!("/inbox/messages/{subject}"),
+        topic: format!("a/a/things/live/messages/{subject}"),
+        subject,
+        correlation: "c".to_owned(),
+        content_type: None,
+        value: Some(json!(value)),
+        patience: Some(Duration::from_secs(10)),
+    };
+    bench.hear(Heard::Message(message("s".to_owned(), "x".repeat(1_000))));
+    let What::Reply(reply) = bench.orders.pop_front().unwrap().what else { panic!("no reply") };
+    assert_eq!((reply.status, reply.correlation.as_str()), (413, "c"));
+    assert_eq!((bench.published.len(), bench.core.counts.too_large), (0, 1));
+    // A topic that no packet can hold: the command itself goes.
+    bench.core.set_packet_max(1_000_000);
+    bench.hear(Heard::Message(message("s".repeat(70_000), String::new())));
+    assert_eq!((bench.published.len(), bench.core.counts.too_large), (1, 2));
+}
+
+#[test]
 fn a_message_finds_its_device_and_the_answer_its_caller() {
     let mut bench = Bench::new(CoreOptions { command_subtopics: true, ..options() });
     let message = |correlation: &str| LiveMessage {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::wire::COMMAND_PACKET_MAX;
 use crate::ditto::link::{Order, What};
 use crate::settings::Replica;
 use crate::twin::id::{PolicyId, ThingId};
@@ -83,6 +84,11 @@ pub enum Effect {
         /// Kept until the broker has it. Dead letters are not.
         is_command: bool,
     },
+    /// A command that the broker would not take, in bytes.
+    TooLarge {
+        topic: String,
+        bytes: usize,
+    },
     /// A line for the log; at most one for each reason in a while.
     Rejected {
         reason: Reject,
@@ -117,6 +123,8 @@ pub struct Counts {
     pub responses: u64,
     pub responses_unknown: u64,
     pub responses_missing: u64,
+    /// Commands that the broker does not take, for their length.
+    pub too_large: u64,
     /// Dead letters that were too many.
     pub letters_dropped: u64,
 }
@@ -163,6 +171,8 @@ pub struct Core {
     asked_until: BinaryHeap<Reverse<(Instant, (ThingId, String))>>,
     /// Failed calls of things that may be Ditto's fault.
     failures: u64,
+    /// The largest packet of a command that the broker takes, in bytes.
+    packet_max: usize,
     letters: Letters,
     swept: Instant,
     chance: u64,
@@ -195,6 +205,7 @@ impl Core {
             asked: HashMap::new(),
             asked_until: BinaryHeap::new(),
             failures: 0,
+            packet_max: COMMAND_PACKET_MAX,
             letters: Letters::new(now),
             swept: now,
             chance: seed | 1,

@@ -74,7 +74,7 @@ impl Bench {
                 Effect::Publish { topic, payload, .. } => {
                     self.published.push((topic, serde_json::from_slice(&payload).unwrap()));
                 }
-                Effect::Rejected { .. } => {}
+                Effect::Rejected { .. } | Effect::TooLarge { .. } => {}
             }
         }
         while let Some(packet) = self.core.acks.due() {
