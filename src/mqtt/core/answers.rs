@@ -126,6 +126,7 @@ impl Core {
             (CallKind::Merge, Err(refused)) => self.write_refused(index, &refused, now),
             (CallKind::About, Ok(document)) => {
                 self.window.taken();
+                self.answered += 1;
                 self.learned(index, &document, now);
             }
             (CallKind::About, Err(_)) => {
@@ -166,6 +167,7 @@ impl Core {
         let lane = &mut self.lanes[index];
         (lane.attempts, lane.contradictions, lane.failing) = (0, 0, None);
         let Some(flight) = lane.flight.take() else { return };
+        lane.written = flight.guard;
         self.finish(index, flight);
         if self.lanes[index].has_values() {
             self.queue(index);
@@ -229,9 +231,9 @@ impl Core {
         let rules = Rules::read(&document["_metadata"]["twinops"]["telemetry"]);
         let is_ordered = rules.orders_as(&lane.rules);
         lane.rules = rules;
-        if lane.attempts > 0 && lane.flight.is_none() {
+        // Values that failed keep their delay, and those that were written their rate.
+        if !lane.has_values() && lane.flight.is_none() {
             lane.attempts = 0;
-            lane.not_before = None;
         }
         let is_enabled = lane.rules.enabled;
         if !was_known {
@@ -288,6 +290,7 @@ impl Core {
         let lane = &mut self.lanes[index];
         self.waiting_bytes = self.waiting_bytes.saturating_sub(lane.bytes());
         lane.forget_order();
+        lane.guard = lane.flight.as_ref().map_or(lane.written, |flight| flight.guard);
         if !lane.has_values() {
             return;
         }

@@ -95,6 +95,48 @@ fn f38_a_thing_that_fails_is_given_up_when_the_broker_sends_nothing_more() {
 }
 
 #[test]
+fn f38_a_thing_that_failed_alone_is_not_given_up_while_all_of_ditto_is_away() {
+    let mut bench = Bench::new(options());
+    bench.say(A, r#"{"t": 1}"#);
+    for _ in 0..20 {
+        bench.say(B, r#"{"t": 1}"#);
+        answer_all(&mut bench, &["a:a"]);
+        bench.later(Duration::from_secs(2));
+    }
+    // B is silent, its messages are done and wait for that of A; and Ditto answers nothing.
+    for _ in 0..3_600 {
+        while let Some(order) = bench.orders.pop_front() {
+            bench.hear(Heard::Answer {
+                epoch: order.epoch,
+                number: order.number,
+                result: Err(unavailable()),
+            });
+        }
+        bench.later(Duration::from_secs(1));
+    }
+    assert_eq!((rejected(&bench, Reject::Refused), bench.acked.len()), (0, 0));
+    // It is back, with A too.
+    for _ in 0..3 {
+        answer_all(&mut bench, &[]);
+        bench.later(Duration::from_secs(6));
+    }
+    assert_eq!((rejected(&bench, Reject::Refused), bench.acked.len()), (0, 21));
+}
+
+#[test]
+fn f36_a_late_message_does_not_overwrite_what_was_written_before_others_were_given_up() {
+    let mut bench = Bench::new(options());
+    bench.say(A, r#"{"t": 5, "seq": 5}"#);
+    answer_all(&mut bench, &[]);
+    bench.say(A, r#"{"t": 6, "seq": 6}"#);
+    answer_all(&mut bench, &["a:a"]);
+    let now = Instant::now();
+    bench.core.drop_waiting(0, Reject::Refused, "x", now);
+    bench.say(A, r#"{"t": 4, "seq": 4}"#);
+    assert_eq!((rejected(&bench, Reject::Refused), rejected(&bench, Reject::Outdated)), (1, 1));
+}
+
+#[test]
 fn f38_while_ditto_as_a_whole_is_away_nothing_is_given_up() {
     let mut bench = Bench::new(options());
     let names = ["a:a", "a:b", "a:c"];

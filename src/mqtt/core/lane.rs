@@ -31,6 +31,8 @@ pub enum Known {
 #[derive(Debug)]
 pub struct Flight {
     pub sheet: Sheet,
+    /// The order of messages up to it.
+    pub guard: Guard,
     pub tickets: Vec<Ticket>,
     /// Those without a ticket count, too.
     pub messages: u64,
@@ -80,6 +82,8 @@ pub struct Lane {
     /// It is looked at again then.
     pub timer: Option<Instant>,
     pub guard: Guard,
+    /// The same, up to the last write that was taken.
+    pub written: Guard,
     pub heard: Option<Instant>,
 }
 
@@ -110,6 +114,7 @@ impl Lane {
             is_queued_to_ask: false,
             timer: None,
             guard: Guard::default(),
+            written: Guard::default(),
             heard: None,
         }
     }
@@ -235,9 +240,10 @@ impl Lane {
             self.part_messages += std::mem::take(&mut self.messages);
         }
         let flight = match self.parts.pop_front() {
-            Some(sheet) => Flight { sheet, tickets: vec![], messages: 0, is_part: true },
+            Some(sheet) => Flight { sheet, guard: self.guard, tickets: vec![], messages: 0, is_part: true },
             None => Flight {
                 sheet: std::mem::take(&mut self.waiting),
+                guard: self.guard,
                 tickets: std::mem::take(&mut self.tickets),
                 messages: std::mem::take(&mut self.messages),
                 is_part: false,

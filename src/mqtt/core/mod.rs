@@ -169,8 +169,8 @@ pub struct Core {
     /// By thing and correlation id.
     asked: HashMap<(ThingId, String), Asked>,
     asked_until: BinaryHeap<Reverse<(Instant, (ThingId, String))>>,
-    /// Failed calls of things that may be Ditto's fault.
-    failures: u64,
+    /// Questions that Ditto answered.
+    answered: u64,
     /// The largest packet of a command that the broker takes, in bytes.
     packet_max: usize,
     letters: Letters,
@@ -204,7 +204,7 @@ impl Core {
             missing: 0,
             asked: HashMap::new(),
             asked_until: BinaryHeap::new(),
-            failures: 0,
+            answered: 0,
             packet_max: COMMAND_PACKET_MAX,
             letters: Letters::new(now),
             swept: now,
