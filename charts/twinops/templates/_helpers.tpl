@@ -146,10 +146,46 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
 {{- end }}
 {{- end -}}
 
+{{/* How operator and bridge say to Ditto who they are, as JSON: `mode`, `secret`, `subject`, and the value it is `from`. */}}
+{{- define "twinops.login" -}}
+{{- if eq .Values.backend "external" -}}
+{{- merge (dict "from" "externalDitto.login") .Values.externalDitto.login | toJson -}}
+{{- else if and (eq .Values.backend "ditto") (not .Values.ditto.preAuthentication) -}}
+{{- /* Ditto's gateway knows no users: a token is all that is left. */ -}}
+{{- include "twinops.check-login" . -}}
+{{- merge (dict "from" "ditto.login" "mode" "token") .Values.ditto.login | toJson -}}
+{{- else -}}
+{{- dict "mode" "pre-authenticated" "secret" "" "subject" "" | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret of that login; empty: none is needed. */}}
+{{- define "twinops.login-secret" -}}
+{{- $login := include "twinops.login" . | fromJson -}}
+{{- if ne $login.mode "pre-authenticated" -}}
+{{ required (printf "%s.secret is needed by mode: %s" $login.from $login.mode) $login.secret }}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses a gateway that believes nobody's word beside parts that have nothing else to say. */}}
+{{- define "twinops.check-login" -}}
+{{- if and (eq .Values.backend "ditto") (not .Values.ditto.preAuthentication) -}}
+{{- if not .Values.ditto.oidc.issuers -}}
+{{- fail "with ditto.preAuthentication=false the gateway takes tokens alone: name in ditto.oidc.issuers whose" -}}
+{{- end -}}
+{{- if and (or .Values.operator.enabled .Values.bridge.enabled) (not .Values.ditto.login.secret) -}}
+{{- fail "with ditto.preAuthentication=false operator and bridge need a token: make a Secret with `token`, from a provider in ditto.oidc.issuers, and name it in ditto.login.secret" -}}
+{{- end -}}
+{{- if and .Values.facade.enabled (ne .Values.facade.auth.mode "passthrough") -}}
+{{- fail (printf "with ditto.preAuthentication=false the gateway does not believe a facade with facade.auth.mode=%s: set facade.auth.mode=passthrough, so that callers bring tokens of ditto.oidc.issuers" .Values.facade.auth.mode) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* As whom a role speaks to Ditto. Takes (list $ "subject"). */}}
 {{- define "twinops.login-env" -}}
 {{- $root := index . 0 -}}
-{{- $login := $root.Values.externalDitto.login -}}
+{{- $login := include "twinops.login" $root | fromJson -}}
 {{- if include "twinops.says-who" $root }}
 - name: DITTO_PRE_AUTHENTICATED
   value: {{ index . 1 | quote }}
@@ -157,7 +193,7 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
 - name: DITTO_USERNAME
   valueFrom:
     secretKeyRef:
-      name: {{ required "externalDitto.login.secret is needed by mode: basic" $login.secret }}
+      name: {{ include "twinops.login-secret" $root }}
       key: username
 - name: DITTO_PASSWORD_FILE
   value: /etc/twinops/ditto-login/password
@@ -178,10 +214,12 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
     defaultMode: 288 # 0440: YAML 1.1 and 1.2 read that differently
     items: [{key: ca.crt, path: ca.crt}]
 {{- end }}
-{{- if and (index . 1) (ne $root.Values.externalDitto.login.mode "pre-authenticated") }}
+{{- end }}
+{{- if index . 1 }}
+{{- with include "twinops.login-secret" $root }}
 - name: ditto-login
   secret:
-    secretName: {{ required "externalDitto.login.secret is needed by this mode" $root.Values.externalDitto.login.secret }}
+    secretName: {{ . }}
     defaultMode: 288 # 0440: YAML 1.1 and 1.2 read that differently
 {{- end }}
 {{- end }}
@@ -189,19 +227,17 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
 
 {{- define "twinops.ditto-mounts" -}}
 {{- $root := index . 0 -}}
-{{- if eq $root.Values.backend "external" }}
-{{- if $root.Values.externalDitto.caSecret }}
+{{- if and (eq $root.Values.backend "external") $root.Values.externalDitto.caSecret }}
 - {name: ditto-ca, mountPath: /etc/twinops/ditto-ca, readOnly: true}
 {{- end }}
-{{- if and (index . 1) (ne $root.Values.externalDitto.login.mode "pre-authenticated") }}
+{{- if and (index . 1) (include "twinops.login-secret" $root) }}
 - {name: ditto-login, mountPath: /etc/twinops/ditto-login, readOnly: true}
-{{- end }}
 {{- end }}
 {{- end -}}
 
 {{/* "true" where Ditto takes our word for who we are; elsewhere operator and bridge have one login. */}}
 {{- define "twinops.says-who" -}}
-{{- if or (ne .Values.backend "external") (eq .Values.externalDitto.login.mode "pre-authenticated") }}true{{ end -}}
+{{- if eq (include "twinops.login" . | fromJson).mode "pre-authenticated" }}true{{ end -}}
 {{- end -}}
 
 {{/* Whom policies must let in: as what the operator is known, and as what the bridge is, if it has a name of its own. */}}
@@ -209,7 +245,7 @@ http://{{ include "twinops.fullname" . }}-{{ ternary "engine" "gateway" (eq .Val
 {{- if include "twinops.says-who" . -}}
 {{- if .Values.operator.enabled -}}{{ .Values.operator.subject }}{{- end -}}
 {{- else -}}
-{{ .Values.externalDitto.login.subject }}
+{{ (include "twinops.login" . | fromJson).subject }}
 {{- end -}}
 {{- end -}}
 {{- define "twinops.bridge-subject" -}}

@@ -103,6 +103,17 @@ pub const VARIANTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "tokens",
+        &[
+            "ditto.preAuthentication=false",
+            "ditto.oidc.issuers.main.issuer=login.example/realms/iot",
+            "ditto.oidc.issuers.main.authSubjects[0]=user-{{ jwt:sub }}",
+            "ditto.login.secret=ditto-token",
+            "ditto.login.subject=main:twinops",
+            "facade.auth.mode=passthrough",
+        ],
+    ),
+    (
         "external-broker",
         &[
             "mosquitto.enabled=false",

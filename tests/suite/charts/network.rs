@@ -79,8 +79,11 @@ fn is_peer(peer: &Value, party: &Party) -> bool {
     }
 }
 
+/// A port and its protocol, as `NetworkPolicy` names it.
+type Door = (u16, &'static str);
+
 /// Whether one side of the connection lets it through. `side` is `ingress` or `egress`.
-fn passes(policies: &[Value], side: &str, own: &Party, other: &Party, port: u16) -> bool {
+fn passes(policies: &[Value], side: &str, own: &Party, other: &Party, (port, protocol): Door) -> bool {
     let Party::Pod { labels, namespace, .. } = own else { return true };
     let (kind, peers) = if side == "ingress" { ("Ingress", "from") } else { ("Egress", "to") };
     let mine: Vec<_> = policies
@@ -97,12 +100,14 @@ fn passes(policies: &[Value], side: &str, own: &Party, other: &Party, port: u16)
     rules.into_iter().any(|rule| {
         let peer = rule[peers].as_array().is_none_or(|list| list.iter().any(|peer| is_peer(peer, other)));
         let ports = rule["ports"].as_array();
-        peer && ports.is_none_or(|list| list.iter().any(|one| one["port"] == json!(port)))
+        let is_open =
+            |one: &Value| one["port"] == json!(port) && one["protocol"].as_str().unwrap_or("TCP") == protocol;
+        peer && ports.is_none_or(|list| list.iter().any(is_open))
     })
 }
 
-fn may(policies: &[Value], from: &Party, to: &Party, port: u16) -> bool {
-    passes(policies, "egress", from, to, port) && passes(policies, "ingress", to, from, port)
+fn may(policies: &[Value], from: &Party, to: &Party, door: Door) -> bool {
+    passes(policies, "egress", from, to, door) && passes(policies, "ingress", to, from, door)
 }
 
 /// The pods a chart renders, by component, and those who are not of it.
@@ -124,12 +129,14 @@ fn parties(objects: &[Value]) -> Vec<Party> {
     all
 }
 
-const PORTS: [u16; 16] =
-    [22, 53, 80, 443, 1883, 2551, 6443, 7626, 8000, 8080, 8883, 9090, 9092, 9095, 27017, 65000];
+const PORTS: [u16; 20] = [
+    22, 53, 80, 443, 1883, 2551, 6443, 7626, 8000, 8080, 8443, 8883, 8884, 9090, 9092, 9095, 9443, 16443,
+    27017, 65000,
+];
 const OUTSIDE: [&str; 8] =
     ["neighbour", "stranger", "prometheus", "dns", "kubernetes", "provider", "outside", "world"];
 
-/// Every flow that the policies let through and that touches a pod of ours, `from>to:port`.
+/// Every flow that the policies let through and that touches a pod of ours, `from>to:port` by TCP, `from>to:port/UDP`.
 fn open(values: &[&str]) -> BTreeSet<String> {
     let objects = render(values, &[]);
     let policies: Vec<_> =
@@ -140,8 +147,10 @@ fn open(values: &[&str]) -> BTreeSet<String> {
     for from in &parties {
         for to in parties.iter().filter(|to| is_ours(from) || is_ours(to)) {
             for port in PORTS {
-                if may(&policies, from, to, port) {
-                    found.insert(format!("{}>{}:{port}", from.name(), to.name()));
+                for (protocol, name) in [("TCP", ""), ("UDP", "/UDP")] {
+                    if may(&policies, from, to, (port, protocol)) {
+                        found.insert(format!("{}>{}:{port}{name}", from.name(), to.name()));
+                    }
                 }
             }
         }
@@ -197,8 +206,8 @@ fn with_ditto_exactly_the_needed_flows_are_open() {
             "facade,bridge>mosquitto:1883",
             "policies,things,things-search,connectivity,gateway>policies,things,things-search,connectivity,gateway:2551,7626",
             "policies,things,things-search,connectivity,mongodb>mongodb:27017",
-            "operator,facade,bridge,policies,things,things-search,connectivity,gateway,mongodb,test>dns:53",
-            "operator,policies,things,things-search,connectivity,gateway>kubernetes:443,6443",
+            "operator,facade,bridge,policies,things,things-search,connectivity,gateway,mongodb,test>dns:53,53/UDP",
+            "operator,policies,things,things-search,connectivity,gateway>kubernetes:443,6443,8443,16443",
             "test>facade:8000",
         ],
     );
@@ -220,8 +229,8 @@ fn with_the_engine_exactly_the_needed_flows_are_open() {
             &devices,
             "operator,facade,bridge>engine:8080",
             "facade,bridge>mosquitto:8883",
-            "operator,facade,bridge,test>dns:53",
-            "operator>kubernetes:443,6443",
+            "operator,facade,bridge,test>dns:53,53/UDP",
+            "operator>kubernetes:443,6443,8443,16443",
             "test>facade:8000",
         ],
     );
@@ -247,8 +256,8 @@ fn what_is_let_in_is_let_in_by_name() {
             "prometheus>operator,facade,bridge:9090",
             "operator,facade,bridge>engine:8080",
             "facade,bridge>mosquitto:1883",
-            "operator,facade,bridge,test>dns:53",
-            "operator>kubernetes:443,6443",
+            "operator,facade,bridge,test>dns:53,53/UDP",
+            "operator>kubernetes:443,6443,8443,16443",
             "test>facade:8000",
         ],
     );
@@ -271,8 +280,8 @@ fn metrics_tokens_and_the_ui_open_their_own_flows_and_no_others() {
     let (clients, devices) = (format!("{EVERYBODY}>facade:8000"), format!("{EVERYBODY}>mosquitto:1883"));
     let (members, measured) =
         (format!("{SERVICES}>{SERVICES}:2551,7626"), format!("prometheus>{SERVICES}:9095"));
-    let resolving = format!("operator,facade,bridge,{SERVICES},mongodb,test>dns:53");
-    let found = format!("operator,{SERVICES}>kubernetes:443,6443");
+    let resolving = format!("operator,facade,bridge,{SERVICES},mongodb,test>dns:53,53/UDP");
+    let found = format!("operator,{SERVICES}>kubernetes:443,6443,8443,16443");
     let always = [
         clients.as_str(),
         &devices,
@@ -312,17 +321,17 @@ fn what_is_outside_is_reached_where_it_is_and_nowhere_else() {
         ],
         &[
             &clients,
-            "operator,facade,bridge>outside:443,8080",
-            "facade,bridge>outside:1883,8883",
-            "operator,facade,bridge,test>dns:53",
-            "operator>kubernetes:443,6443",
+            "operator,facade,bridge>outside:443",
+            "facade,bridge>outside:8883",
+            "operator,facade,bridge,test>dns:53,53/UDP",
+            "operator>kubernetes:443,6443,8443,16443",
             "test>facade:8000",
         ],
     );
     let devices = format!("{EVERYBODY}>mosquitto:1883");
     let members = format!("{SERVICES}>{SERVICES}:2551,7626");
-    let resolving = format!("operator,facade,bridge,{SERVICES},test>dns:53");
-    let found = format!("operator,{SERVICES}>kubernetes:443,6443");
+    let resolving = format!("operator,facade,bridge,{SERVICES},test>dns:53,53/UDP");
+    let found = format!("operator,{SERVICES}>kubernetes:443,6443,8443,16443");
     assert_open(
         &[
             "mongodb.mode=external",
@@ -350,6 +359,73 @@ fn what_is_outside_is_reached_where_it_is_and_nowhere_else() {
     );
 }
 
+/// Nobody has named where the Kubernetes API is: then it may be anywhere, by its own ports, and nothing else is.
+#[test]
+fn by_default_the_kubernetes_api_may_be_anywhere_outside() {
+    let (clients, devices) = (format!("{EVERYBODY}>facade:8000"), format!("{EVERYBODY}>mosquitto:1883"));
+    assert_open(
+        &["backend=engine"],
+        &[
+            &clients,
+            &devices,
+            "operator,facade,bridge>engine:8080",
+            "facade,bridge>mosquitto:1883",
+            "operator,facade,bridge,test>dns:53,53/UDP",
+            "operator>kubernetes,provider,outside,world:443,6443,8443,16443",
+            "test>facade:8000",
+        ],
+    );
+}
+
+/// What leaves for the outside of this address.
+fn leaves(values: &[&str], to: &str) -> BTreeSet<String> {
+    open(values).into_iter().filter(|flow| flow.contains(&format!(">{to}:"))).collect()
+}
+
+/// The port in a URL is the one that is opened; a value for the ports counts instead.
+#[test]
+fn ports_follow_the_urls() {
+    let external = |url| {
+        ["backend=external", "externalDitto.login.secret=login", "mosquitto.enabled=false", KUBERNETES, url]
+    };
+    let broker = "externalBroker.url=mqtts://broker.example:8884";
+    let to_ditto = |port: &str| format!("operator,facade,bridge>outside:{port}");
+    for (url, more, ports) in [
+        ("externalDitto.url=https://ditto.example:9443/api/2", "", "9443"),
+        ("externalDitto.url=http://ditto.example", "", "80"),
+        ("externalDitto.url=https://[2001:db8::1]", "", "443"),
+        (
+            "externalDitto.url=https://ditto.example",
+            "externalDitto.wsUrl=wss://ditto.example:9443/ws/2",
+            "443,9443",
+        ),
+        (
+            "externalDitto.url=https://ditto.example:9443",
+            "networkPolicies.externalDitto.ports={8080}",
+            "8080",
+        ),
+    ] {
+        let mut values = external(url).to_vec();
+        values.extend([broker, more].into_iter().filter(|value| !value.is_empty()));
+        let needed = flows(&[&to_ditto(ports), "facade,bridge>outside:8884"]);
+        assert_eq!(leaves(&values, "outside"), needed, "{values:?}");
+    }
+    // Providers of tokens, of the facade and of the gateway, which knows how their documents are fetched.
+    let provider = [
+        KUBERNETES,
+        "networkPolicies.oidc.cidrs={198.51.100.7/32}",
+        "ditto.oidc.protocol=http",
+        "ditto.oidc.issuers.main.issuer=login.example/realms/iot",
+        "ditto.oidc.issuers.main.authSubjects[0]=user-{{ jwt:sub }}",
+        "facade.auth.mode=oidc",
+        "facade.auth.oidc.issuer=https://login.example:8443/realms/iot",
+        "facade.auth.oidc.audience=twins",
+    ];
+    assert_eq!(leaves(&provider, "provider"), flows(&["facade>provider:8443", "gateway>provider:80"]));
+    let named = [&provider[..], &["networkPolicies.oidc.ports={443}"]].concat();
+    assert_eq!(leaves(&named, "provider"), flows(&["facade,gateway>provider:443"]));
+}
+
 /// The evaluator itself: what is not said is not allowed, and whoever no policy selects is free.
 #[test]
 fn the_evaluator_follows_the_rules() {
@@ -360,17 +436,18 @@ fn the_evaluator_follows_the_rules() {
     let pod = |name: &str, namespace, labels: Value| Party::pod(name, namespace, &labels);
     let server = pod("server", RELEASE, json!({"a": "b"}));
     let rows = [
-        (pod("friend", RELEASE, json!({"c": "d"})), 80, true),
-        (pod("friend", RELEASE, json!({"c": "d"})), 81, false),
-        (pod("other", RELEASE, json!({"c": "e"})), 80, false),
-        (pod("namesake elsewhere", "elsewhere", json!({"c": "d"})), 80, false),
-        (Party::Address { name: "world", ip: "203.0.113.7" }, 80, false),
+        (pod("friend", RELEASE, json!({"c": "d"})), (80, "TCP"), true),
+        (pod("friend", RELEASE, json!({"c": "d"})), (80, "UDP"), false),
+        (pod("friend", RELEASE, json!({"c": "d"})), (81, "TCP"), false),
+        (pod("other", RELEASE, json!({"c": "e"})), (80, "TCP"), false),
+        (pod("namesake elsewhere", "elsewhere", json!({"c": "d"})), (80, "TCP"), false),
+        (Party::Address { name: "world", ip: "203.0.113.7" }, (80, "TCP"), false),
     ];
-    for (from, port, expected) in rows {
+    for (from, door, expected) in rows {
         let policies = [policy.clone()];
-        assert_eq!(may(&policies, &from, &server, port), expected, "{from:?}");
-        assert!(may(&policies, &server, &from, port), "nothing holds its egress");
-        assert!(may(&[], &from, &server, port), "no policy, no limit");
+        assert_eq!(may(&policies, &from, &server, door), expected, "{from:?}");
+        assert!(may(&policies, &server, &from, door), "nothing holds its egress");
+        assert!(may(&[], &from, &server, door), "no policy, no limit");
     }
     assert!(holds("10.0.0.0/8", "10.1.2.3") && !holds("10.96.0.1/32", "10.96.0.2"));
 }

@@ -53,11 +53,7 @@ ditto.gateway.authentication.oauth.openid-connect-issuers {
 - name: PROMETHEUS_PORT
   value: "9095"
 {{- $trust := and (eq $root.Values.mongodb.mode "external") (ne $service "gateway") $root.Values.mongodb.external.trustStoreSecret }}
-{{- if $trust }}
-- name: TRUST_STORE_PASSWORD
-  valueFrom:
-    secretKeyRef: {name: {{ $trust }}, key: password}
-{{- end }}
+# Java prints this at its start: no secret may stand here. A trust store of the type JKS is read without its password.
 - name: JAVA_TOOL_OPTIONS
   value: >-
     -XX:ActiveProcessorCount={{ $own.processors }}
@@ -76,9 +72,8 @@ ditto.gateway.authentication.oauth.openid-connect-issuers {
     -Dpekko.management.cluster.bootstrap.contact-point-discovery.port-name=management
     -Dpekko.cluster.shutdown-after-unsuccessful-join-seed-nodes=180s
     {{- if $trust }}
-    -Djavax.net.ssl.trustStore=/etc/ditto/trust/truststore.p12
-    -Djavax.net.ssl.trustStoreType=PKCS12
-    -Djavax.net.ssl.trustStorePassword=$(TRUST_STORE_PASSWORD)
+    -Djavax.net.ssl.trustStore=/etc/ditto/trust/truststore.jks
+    -Djavax.net.ssl.trustStoreType=JKS
     {{- end }}
     {{- with $own.javaOptions }}
     {{ . }}

@@ -52,3 +52,17 @@ spec:
 {{- end -}}
 {{- toJson $peers -}}
 {{- end -}}
+
+{{/* The ports given, else those of the URLs, as JSON. Takes (list ports urls); a URL may be empty. */}}
+{{- define "twinops.ports" -}}
+{{- $known := dict "http" "80" "ws" "80" "https" "443" "wss" "443" "mqtt" "1883" "mqtts" "8883" -}}
+{{- $ports := index . 0 -}}
+{{- if not $ports -}}
+{{- range compact (index . 1) -}}
+{{- $url := urlParse . -}}
+{{- $named := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $ports = append $ports (int ($named | default (get $known $url.scheme))) -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end -}}
