@@ -1,11 +1,12 @@
 //! Installing, upgrading, rolling back and uninstalling, by the real helm. No controllers run here: helm does not
 //! wait for pods; on a real node `make cluster` does.
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{CHART, NAME, RELEASE, helm_as, render, set};
+use super::{CHART, NAME, PRODUCTION, RELEASE, helm_as, render, set};
 use crate::crds::installed;
 use crate::support::apiserver::Cluster;
 use crate::support::process::run;
@@ -211,4 +212,71 @@ fn f50_definitions_follow_an_upgrade_when_they_are_told_to() {
         "backend=engine,crds.templated=true",
     ])
     .ok();
+}
+
+/// The way of docs/operations.md from the defaults to production: helm alone is refused, the written steps are not.
+#[test]
+fn the_written_way_leads_from_defaults_to_production() {
+    let site = Site::new();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let (broker, claim) = (format!("{NAME}-mosquitto"), format!("data-{NAME}-mosquitto-0"));
+    site.helm(&["install", RELEASE, CHART], &[]);
+    // What the StatefulSet's controller and a provisioner would have made.
+    let template = site.get("statefulset", &broker).unwrap()["spec"]["volumeClaimTemplates"][0].clone();
+    let class = format!("{}-growing", site.namespace);
+    let mut volume = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim, "namespace": site.namespace}, "spec": template["spec"].clone()});
+    volume["spec"]["storageClassName"] = json!(class);
+    volume["spec"]["volumeName"] = json!("disk");
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": class},
+        "provisioner": "example.com/disk", "allowVolumeExpansion": true});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [class, volume]}).to_string();
+    site.cluster.kubectl_stdin("admin", &["apply", "-f", "-"], &list).ok();
+    let bound = ["-n", &site.namespace, "patch", "pvc", &claim, "--subresource=status", "--type=merge", "-p"];
+    let status = r#"{"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}}"#;
+    site.cluster.kubectl("admin", &[&bound[..], &[status]].concat()).ok();
+
+    // No definitions of the Prometheus operator are here.
+    let production = [PRODUCTION, "metrics.podMonitor.enabled=false"];
+    let upgrade = ["upgrade", RELEASE, CHART, "--namespace", &site.namespace];
+    let said = helm_as(Some(&site.kubeconfig), &[&upgrade[..], &set(&production)].concat()).refused();
+    assert!(said.contains("updates to statefulset spec for fields other than"), "{said}");
+
+    let steps = page.split("### From defaults to production").nth(1).expect("the section");
+    let steps = steps.split("```").nth(1).expect("its commands");
+    let steps: Vec<_> = steps.lines().filter(|line| line.starts_with("kubectl -n twinops ")).collect();
+    let mut done = 0;
+    for line in
+        steps.iter().filter(|line| line.contains(" delete statefulset ") || line.contains(" patch pvc "))
+    {
+        let line = line.split_once("kubectl -n twinops ").unwrap().1.replace("twinops-mosquitto", &broker);
+        let (words, body) = line.split_once(" -p ").unwrap_or((&line, ""));
+        let mut args = vec!["-n", &site.namespace];
+        args.extend(words.split(' '));
+        if !body.is_empty() {
+            args.extend(["-p", body.trim_matches('\'')]);
+        }
+        let is_deletion = words.starts_with("delete ");
+        if is_deletion {
+            args.push("--wait=false");
+        }
+        site.cluster.kubectl("admin", &args).ok();
+        if is_deletion {
+            // As the garbage collector does, once the pods have no owner any more.
+            let orphaned = r#"{"metadata": {"finalizers": null}}"#;
+            let finish =
+                ["-n", &site.namespace, "patch", "statefulset", &broker, "--type=merge", "-p", orphaned];
+            site.cluster.kubectl("admin", &finish).ok();
+        }
+        done += 1;
+    }
+    assert_eq!(done, 2, "{steps:?}");
+    site.helm(&["upgrade", RELEASE, CHART], &production);
+    let anew = site.get("statefulset", &broker).unwrap()["spec"]["volumeClaimTemplates"][0].clone();
+    let grown = site.get("pvc", &claim).unwrap();
+    for storage in [&anew, &grown] {
+        assert_eq!(storage["spec"]["resources"]["requests"]["storage"], "8Gi", "{storage}");
+    }
+    assert!(site.get("statefulset", &format!("{NAME}-mongodb")).is_none(), "it is outside now");
+    assert_eq!(site.difference(&production), "");
 }
