@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::{DEVICES, bridge, engine, topic};
+use super::{DEVICES, bridge, engine, payload, topic};
 use crate::sample;
 use crate::support::ditto::RUNTIME;
 use crate::support::mqtt::{Device, Mosquitto};
@@ -19,47 +19,63 @@ const WATCHED: u32 = 10;
 
 pub fn run() {
     println!(
-        "{PER_SECOND} messages a second of {DEVICES} devices for {SECONDS} s, QoS 1; load average {}",
+        "{PER_SECOND} messages of {} bytes a second of {DEVICES} devices for {SECONDS} s; load average {}",
+        payload(1).len(),
         sample::load()
     );
-    for (name, on_disk) in [("engine in memory", false), ("engine on disk", true)] {
-        let folder = tempfile::tempdir().expect("a folder");
-        let engine = engine(folder.path(), on_disk);
-        let mosquitto = Mosquitto::start(folder.path(), "");
-        let bridge = bridge(folder.path(), &mosquitto, &engine.ditto.url, &[]);
-        let mut device = Device::connect(mosquitto.port, "load").expect("a broker");
-        for number in 0..DEVICES {
-            device.send(&topic(number), b"{\"n\": 0}").expect("a broker");
+    for qos in [0, 1] {
+        for (name, on_disk) in [("engine in memory", false), ("engine on disk", true)] {
+            round(qos, name, on_disk);
         }
-        device.settle().expect("a broker");
-        let written = r#"mqtt_messages_total{result="written"}"#;
-        sample::until("the first messages", Duration::from_mins(1), || {
-            (bridge.metric(written) >= DEVICES as u64).then_some(())
-        });
-        let cpu = sample::cpu(bridge.child.id());
-        let (started, waited) =
-            (Instant::now(), listen(&engine.ditto.url, (PER_SECOND * SECONDS / WATCHED) as usize));
-        let mut sent = HashMap::new();
-        for number in 0..PER_SECOND * SECONDS {
-            let due = started + Duration::from_millis(500) + number * Duration::from_secs(1) / PER_SECOND;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            // The watched ones are of devices that the listener hears.
-            let device_of = if number % WATCHED == 0 { 0 } else { 1 + number as usize % (DEVICES - 1) };
-            sent.insert(u64::from(number) + 1, Instant::now());
-            device
-                .send(&topic(device_of), format!("{{\"n\": {}}}", number + 1).as_bytes())
-                .expect("a broker");
-            device.flush().expect("a broker");
-        }
-        let seen = RUNTIME.block_on(waited).expect("no panic");
-        let delays =
-            seen.iter().filter_map(|(number, at)| Some((*at - *sent.get(number)?).as_secs_f64() * 1_000.0));
-        let delays: Vec<f64> = delays.collect();
-        println!("{} of {} were seen", delays.len(), PER_SECOND * SECONDS / WATCHED);
-        sample::print_percentiles(name, delays);
-        let used = (sample::cpu(bridge.child.id()) - cpu) * 1e6 / f64::from(PER_SECOND * SECONDS);
-        println!("CPU of the bridge for each message: {used:.1} µs");
     }
+}
+
+fn round(qos: u8, name: &str, on_disk: bool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = engine(folder.path(), on_disk);
+    let mosquitto = Mosquitto::start(folder.path(), "");
+    let bridge = bridge(folder.path(), &mosquitto, &engine.ditto.url, &["--mqtt-qos", &qos.to_string()]);
+    let mut device = Device::connect(mosquitto.port, "load").expect("a broker");
+    for number in 0..DEVICES {
+        device.send(&topic(number), payload(0).as_bytes()).expect("a broker");
+    }
+    device.settle().expect("a broker");
+    let written = r#"mqtt_messages_total{result="written"}"#;
+    sample::until("the first messages", Duration::from_mins(1), || {
+        (bridge.metric(written) >= DEVICES as u64).then_some(())
+    });
+    let cpu = sample::cpu(bridge.child.id());
+    let watched = PER_SECOND * SECONDS / WATCHED;
+    let (started, waited) = (Instant::now(), listen(&engine.ditto.url, watched as usize));
+    let mut sent = HashMap::new();
+    for number in 0..PER_SECOND * SECONDS {
+        let due = started + Duration::from_millis(500) + number * Duration::from_secs(1) / PER_SECOND;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        // The watched ones are of a device that the listener hears.
+        let device_of = if number % WATCHED == 0 { 0 } else { 1 + number as usize % (DEVICES - 1) };
+        let (number, topic) = (u64::from(number) + 1, topic(device_of));
+        sent.insert(number, Instant::now());
+        let payload = payload(number);
+        let said = if qos == 0 {
+            device.throw(&topic, payload.as_bytes())
+        } else {
+            device.send(&topic, payload.as_bytes())
+        };
+        said.and_then(|()| device.flush()).expect("a broker");
+    }
+    let seen = RUNTIME.block_on(waited).expect("no panic");
+    let delays =
+        seen.iter().filter_map(|(number, at)| Some((*at - *sent.get(number)?).as_secs_f64() * 1_000.0));
+    let delays: Vec<f64> = delays.collect();
+    println!("QoS {qos}: {} of {watched} were seen", delays.len());
+    sample::print_percentiles(name, delays);
+    let used = (sample::cpu(bridge.child.id()) - cpu) * 1e6 / f64::from(PER_SECOND * SECONDS);
+    println!("CPU of the bridge for each message: {used:.1} µs");
+}
+
+/// The number in the value that [`payload`] makes of it.
+fn number_of(value: u64) -> u64 {
+    value / 10 % 10_u64.pow(11)
 }
 
 /// When each number was seen at the first device.
@@ -77,7 +93,7 @@ fn listen(ditto: &str, count: usize) -> tokio::task::JoinHandle<Vec<(u64, Instan
             let Ok(Some(Ok(Message::Text(text)))) = next else { break };
             let Ok(event) = serde_json::from_str::<Value>(text.as_str()) else { continue };
             if let Some(number) = event["value"]["n"]["properties"]["value"].as_u64() {
-                seen.push((number, Instant::now()));
+                seen.push((number_of(number), Instant::now()));
             }
         }
         seen
