@@ -125,7 +125,7 @@ pub struct Counts {
     pub responses_missing: u64,
     /// Commands that the broker does not take, for their length.
     pub too_large: u64,
-    /// Dead letters that were too many.
+    /// Dead letters that were too many, too large for the broker, or had no connection.
     pub letters_dropped: u64,
 }
 
@@ -171,7 +171,7 @@ pub struct Core {
     asked_until: BinaryHeap<Reverse<(Instant, (ThingId, String))>>,
     /// Questions that Ditto answered.
     answered: u64,
-    /// The largest packet of a command that the broker takes, in bytes.
+    /// The largest packet that the broker takes, in bytes.
     packet_max: usize,
     letters: Letters,
     swept: Instant,
@@ -230,6 +230,10 @@ impl Core {
     pub fn disconnected(&mut self) {
         self.acks.forget();
         self.lanes.iter_mut().for_each(Lane::forget_tickets);
+        // Letters are kept for no other connection, which may take less.
+        let before = self.effects.len();
+        self.effects.retain(|effect| !matches!(effect, Effect::Publish { is_command: false, .. }));
+        self.counts.letters_dropped += (before - self.effects.len()) as u64;
     }
 
     /// Does what is due, and sends what can be sent.

@@ -1,7 +1,7 @@
 //! Commands through the real Mosquitto.
 use serde_json::{Value, json};
 
-use super::{Site, USER, becomes, create};
+use super::{Site, USER, create};
 use crate::support::mqtt::{Bridge, SOON, listening, publish, subscribe};
 use crate::support::wait_for;
 
@@ -51,31 +51,6 @@ fn a_device_answers_a_message_to_one_of_its_features() {
         &[],
     );
     assert_eq!(asked.join().expect("no panic"), (418, json!({"why": "tea"})));
-}
-
-#[test]
-fn s48_a_command_that_is_larger_than_the_broker_takes_stops_nothing() {
-    // MQTT 5 is told the limit; of MQTT 3.1.1 only broken connections tell it.
-    for (version, refused) in [("5", "too_large"), ("3.1.1", "given_up")] {
-        let site = Site::with("max_packet_size 2000\n", &["--mqtt-version", version]);
-        create(site.ditto(), "org.t:a");
-        let all = listening(site.path(), site.mosquitto.port, "devices/org.t:a/commands", "org.t:a");
-        let ask = |subject: &str, timeout: u32, body: &str| {
-            let path = format!("/things/org.t:a/inbox/messages/{subject}?timeout={timeout}");
-            site.ditto().call(USER, "POST", &path, Some(&json!(body))).0
-        };
-        let large = "x".repeat(5_000);
-        if version == "5" {
-            assert_eq!(ask("large", 10, &large), 413);
-        } else {
-            assert_eq!(ask("large", 0, &large), 202);
-        }
-        site.bridge.reaches(&format!("mqtt_commands_total{{kind=\"{refused}\"}}"), 1);
-        assert_eq!(ask("small", 0, "y"), 202);
-        wait_for("the next command", SOON, || all.log().contains("small").then_some(()));
-        publish(site.mosquitto.port, "devices/org.t:a/telemetry", r#"{"t": 1}"#, &[]);
-        becomes(site.ditto(), "org.t:a", "t", &json!(1));
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod broker;
 mod commands;
 mod dev;
 mod kills;
+mod limits;
 mod load;
 mod security;
 mod telemetry;

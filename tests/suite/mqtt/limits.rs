@@ -1,0 +1,53 @@
+//! Packets that are larger than the broker takes: it would end the connection over them.
+use serde_json::json;
+
+use super::{Site, USER, becomes, create};
+use crate::support::mqtt::{SOON, listening, publish, subscribe};
+use crate::support::wait_for;
+
+const T: &str = "devices/org.t:a/telemetry";
+const CONNECTED: &str = r#"mqtt_connections_total{result="connected"}"#;
+
+#[test]
+fn s48_a_command_that_is_larger_than_the_broker_takes_stops_nothing() {
+    // MQTT 5 is told the limit; of MQTT 3.1.1 only broken connections tell it.
+    for (version, refused) in [("5", "too_large"), ("3.1.1", "given_up")] {
+        let site = Site::with("max_packet_size 2000\n", &["--mqtt-version", version]);
+        create(site.ditto(), "org.t:a");
+        let all = listening(site.path(), site.mosquitto.port, "devices/org.t:a/commands", "org.t:a");
+        let ask = |subject: &str, timeout: u32, body: &str| {
+            let path = format!("/things/org.t:a/inbox/messages/{subject}?timeout={timeout}");
+            site.ditto().call(USER, "POST", &path, Some(&json!(body))).0
+        };
+        let large = "x".repeat(5_000);
+        if version == "5" {
+            assert_eq!(ask("large", 10, &large), 413);
+        } else {
+            assert_eq!(ask("large", 0, &large), 202);
+        }
+        site.bridge.reaches(&format!("mqtt_commands_total{{kind=\"{refused}\"}}"), 1);
+        assert_eq!(ask("small", 0, "y"), 202);
+        wait_for("the next command", SOON, || all.log().contains("small").then_some(()));
+        publish(site.mosquitto.port, T, r#"{"t": 1}"#, &[]);
+        becomes(site.ditto(), "org.t:a", "t", &json!(1));
+    }
+}
+
+#[test]
+fn s48_a_dead_letter_that_is_larger_than_the_broker_takes_is_cut_and_breaks_no_connection() {
+    let site = Site::with("max_packet_size 2000\n", &["--dead-letter-topic", "twinops/dead-letters"]);
+    create(site.ditto(), "org.t:a");
+    let letters = subscribe(site.path(), "letters", site.mosquitto.port, "twinops/dead-letters", &[]);
+    wait_for("the subscription", SOON, || {
+        publish(site.mosquitto.port, T, "no json", &[]);
+        letters.log().contains("no json").then_some(())
+    });
+    // In a letter each of them takes two bytes.
+    publish(site.mosquitto.port, T, &"\"".repeat(1_900), &[]);
+    wait_for("the beginning of what was refused", SOON, || {
+        letters.log().lines().any(|line| line.contains(&r#"\""#.repeat(500))).then_some(())
+    });
+    publish(site.mosquitto.port, T, r#"{"t": 1}"#, &[]);
+    becomes(site.ditto(), "org.t:a", "t", &json!(1));
+    assert_eq!(site.bridge.metric(CONNECTED), 1, "{}", site.bridge.child.log());
+}
