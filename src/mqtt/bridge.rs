@@ -84,6 +84,7 @@ pub fn start(
         topics: settings.topics.clone(),
         replica: settings.replica,
         payload_max: settings.payload_max,
+        packet_max: settings.mqtt.packet_max,
         max_rate: settings.max_rate,
         auto_create: settings.auto_create.clone(),
         window: settings.ditto_writes,
@@ -211,8 +212,9 @@ impl Driver {
         if !self.has_subscribed {
             wire.subscribe(SUBSCRIPTION, &self.subscriptions, to)?;
         }
-        self.outbox.again(welcome.receive_maximum, welcome.packet_max);
-        self.core.set_packet_max(welcome.packet_max);
+        let packet_max = welcome.packet_max.unwrap_or(self.mqtt.packet_max);
+        self.outbox.again(welcome.receive_maximum, packet_max);
+        self.core.set_packet_max(packet_max);
         self.tries.connected(Instant::now());
         self.telemetry.mqtt_connection("connected");
         self.telemetry.mqtt_connected("broker", true);
@@ -354,7 +356,7 @@ impl Driver {
                         tracing::warn!(
                             topic,
                             bytes,
-                            "a command is larger than the broker takes, and its device does not hear it: send less, or raise the broker's limit (Mosquitto: max_packet_size; MQTT 3.1.1 cannot tell it)"
+                            "a command is larger than the broker takes, and its device does not hear it: send less, or raise the broker's limit (Mosquitto: max_packet_size) and, with MQTT 3.1.1, --mqtt-packet-max"
                         );
                     }
                 }

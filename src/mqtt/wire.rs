@@ -11,9 +11,6 @@ use crate::settings::{MqttVersion, Qos};
 pub const PACKET_MAX: usize = 2 * 1_024 * 1_024;
 /// Messages that the broker may send before the first is acknowledged. MQTT 3.1.1 cannot say so.
 pub const RECEIVE_MAXIMUM: u16 = 8_192;
-/// The largest packet of a command where the broker does not say what it takes, as MQTT 3.1.1 cannot: the limit of the
-/// chart's Mosquitto, in bytes.
-pub const COMMAND_PACKET_MAX: usize = 256 * 1_024;
 /// Of a message beside topic and payload, at most: kind, length, the topic's length, id, and length of the properties.
 const PACKET_HEAD_MAX: usize = 1 + 4 + 2 + 2 + 1;
 /// The longest topic. Source: MQTT 5, 1.5.4.
@@ -52,8 +49,8 @@ pub struct Welcome {
     pub session_present: bool,
     /// Messages we may send before the first is acknowledged.
     pub receive_maximum: u16,
-    /// The largest packet the broker takes, in bytes; what it does not say is [`COMMAND_PACKET_MAX`].
-    pub packet_max: usize,
+    /// The largest packet the broker takes, in bytes, if it says so. MQTT 3.1.1 cannot.
+    pub packet_max: Option<usize>,
     /// Seconds, when the broker wants another time than ours.
     pub keep_alive: Option<u16>,
 }
@@ -282,7 +279,7 @@ fn packet5(packet: v5::Packet) -> Packet {
                 packet_max: properties
                     .as_ref()
                     .and_then(|found| found.max_packet_size)
-                    .map_or(COMMAND_PACKET_MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+                    .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
                 keep_alive: properties.and_then(|found| found.server_keep_alive),
             })
         }
@@ -321,7 +318,7 @@ fn packet4(packet: v4::Packet) -> Packet {
             refused: (ack.code != v4::ConnectReturnCode::Success).then(|| format!("{:?}", ack.code)),
             session_present: ack.session_present,
             receive_maximum: u16::MAX,
-            packet_max: COMMAND_PACKET_MAX,
+            packet_max: None,
             keep_alive: None,
         }),
         v4::Packet::Publish(publish) => Packet::Publish(Publish {

@@ -57,13 +57,13 @@ fn what_a_broker_answers_is_understood() {
         refused: None,
         session_present: true,
         receive_maximum: u16::MAX,
-        packet_max: COMMAND_PACKET_MAX,
+        packet_max: None,
         keep_alive: None,
     };
     assert_eq!(read(four, &[0x20, 2, 1, 0]), Packet::Welcome(welcome.clone()));
     let limited = Welcome { receive_maximum: 20, ..welcome.clone() };
     assert_eq!(read(five, &[0x20, 6, 1, 0, 3, 0x21, 0, 20]), Packet::Welcome(limited));
-    let small = Welcome { packet_max: 2_000, ..welcome };
+    let small = Welcome { packet_max: Some(2_000), ..welcome };
     assert_eq!(read(five, &[0x20, 8, 1, 0, 5, 0x27, 0, 0, 7, 0xd0]), Packet::Welcome(small));
     let Packet::Welcome(refused) = read(five, &[0x20, 3, 0, 0x87, 0]) else { panic!() };
     assert_eq!(refused.refused.as_deref(), Some("NotAuthorized"));

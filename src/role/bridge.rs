@@ -33,6 +33,8 @@ const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 const ENGINE_CALLS: usize = 256;
 /// In bytes.
 const PAYLOAD_MAX: usize = 64 * 1_024;
+/// Of the broker of this very process, where it does not say, in bytes.
+const PACKET_MAX: usize = 256 * 1_024;
 const SESSION_EXPIRY: Duration = Duration::from_hours(1);
 
 /// Between the broker and the engine of this very process.
@@ -55,6 +57,7 @@ pub fn beside_engine(
             login: None,
             qos: Qos::AtLeastOnce,
             session_expiry: SESSION_EXPIRY,
+            packet_max: PACKET_MAX,
         },
         topics: Topics::default(),
         command_subtopics: false,

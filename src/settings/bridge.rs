@@ -17,6 +17,8 @@ use crate::twin::topics::{Topics, TopicsError};
 const RATE_MAX: usize = 1_000;
 /// The largest payload that may be allowed, in bytes: Ditto takes no larger thing unless it is told to.
 const PAYLOAD_MAX: usize = 1_024 * 1_024;
+/// The largest packet of MQTT, in bytes. Source: MQTT 5, 2.1.4.
+const PACKET_MAX: usize = 268_435_460;
 /// The most writes that may be on their way to Ditto.
 const WRITES_MAX: usize = 4_096;
 /// More replicas than this are a slip.
@@ -79,6 +81,11 @@ pub struct BridgeArgs {
     #[arg(long, env = "TWINOPS_MQTT_SESSION_EXPIRY", value_name = "DURATION", default_value = "24h")]
     #[arg(help_heading = "MQTT")]
     pub mqtt_session_expiry: String,
+
+    /// The largest packet, in bytes, that a broker takes which does not say so, as with MQTT 3.1.1: its own limit, e.g. Mosquitto's max_packet_size.
+    #[arg(long, env = "TWINOPS_MQTT_PACKET_MAX", value_name = "BYTES", default_value = "262144")]
+    #[arg(help_heading = "MQTT")]
+    pub mqtt_packet_max: String,
 
     /// Where telemetry arrives; may be given several times. `{thingId}` is one level; `{feature}`, if there, too.
     #[arg(long = "telemetry-topic", env = "TWINOPS_TELEMETRY_TOPIC", value_name = "TOPIC")]
@@ -191,6 +198,8 @@ pub struct Mqtt {
     pub qos: Qos,
     /// Whole seconds.
     pub session_expiry: Duration,
+    /// The largest packet it takes when it does not say, in bytes.
+    pub packet_max: usize,
 }
 
 /// What is believed and shown to a broker.
@@ -226,13 +235,6 @@ pub(super) fn check(args: &BridgeArgs, around: &Surroundings, mistakes: &mut Mis
         );
         mistakes.add("--dead-letter-topic", why);
     }
-    let number = |mistakes: &mut Mistakes, flag, text: &str, max| match value::number(text, max) {
-        Ok(0) | Err(_) => {
-            mistakes.add(flag, format!("`{text}` is no number from 1 to {max}"));
-            1
-        }
-        Ok(number) => number,
-    };
     let rate = mistakes.or("--max-rate", value::number(&args.max_rate, RATE_MAX), 0);
     Bridge {
         mqtt: mqtt(args, replica, around, mistakes),
@@ -241,11 +243,22 @@ pub(super) fn check(args: &BridgeArgs, around: &Surroundings, mistakes: &mut Mis
         dead_letter_topic: dead_letter,
         auto_create: auto_create(args, mistakes),
         max_rate: u32::try_from(rate).ok().filter(|rate| *rate > 0),
-        payload_max: number(mistakes, "--payload-max", &args.payload_max, PAYLOAD_MAX),
-        ditto_writes: number(mistakes, "--ditto-writes", &args.ditto_writes, WRITES_MAX),
+        payload_max: positive("--payload-max", &args.payload_max, PAYLOAD_MAX, mistakes),
+        ditto_writes: positive("--ditto-writes", &args.ditto_writes, WRITES_MAX, mistakes),
         replica,
         management_listen: mistakes.address("--management-listen", &args.management_listen),
         ditto: ditto::check(&args.ditto, around, true, mistakes),
+    }
+}
+
+/// A number from 1 to `max`.
+fn positive(flag: &'static str, text: &str, max: usize, mistakes: &mut Mistakes) -> usize {
+    match value::number(text, max) {
+        Ok(0) | Err(_) => {
+            mistakes.add(flag, format!("`{text}` is no number from 1 to {max}"));
+            1
+        }
+        Ok(number) => number,
     }
 }
 
@@ -305,6 +318,7 @@ fn mqtt(args: &BridgeArgs, replica: Replica, around: &Surroundings, mistakes: &m
         login: login(args, around, mistakes),
         qos: args.mqtt_qos,
         session_expiry: mistakes.or("--mqtt-session-expiry", value::duration(expiry), Duration::ZERO),
+        packet_max: positive("--mqtt-packet-max", &args.mqtt_packet_max, PACKET_MAX, mistakes),
     }
 }
 

@@ -29,6 +29,7 @@ fn a_bridge_needs_no_flag_on_a_laptop() {
     assert_eq!(bridge.mqtt.client_id, "twinops-bridge");
     assert!(bridge.mqtt.tls.is_none() && bridge.mqtt.login.is_none() && bridge.auto_create.is_none());
     assert_eq!((bridge.max_rate, bridge.payload_max, bridge.ditto_writes), (None, 65_536, 256));
+    assert_eq!(bridge.mqtt.packet_max, 262_144);
     assert_eq!(bridge.replica, Replica::ALONE);
 }
 
@@ -69,7 +70,7 @@ type Row = (&'static str, &'static [(&'static str, &'static str)], &'static str)
 
 #[test]
 fn mistakes_of_a_bridge_say_what_to_write() {
-    let rows: [Row; 15] = [
+    let rows: [Row; 16] = [
         ("--mqtt-url http://x", &[], "--mqtt-url: `http://x` is no broker; write e.g. mqtt://mosquitto:1883"),
         (
             "--mqtt-ca-file ca",
@@ -117,6 +118,7 @@ fn mistakes_of_a_bridge_say_what_to_write() {
             "--max-rate: `1001` is no number from 0 to 1000; write e.g. 20, or 0 to switch it off",
         ),
         ("--ditto-writes 0", &[], "--ditto-writes: `0` is no number from 1 to 4096"),
+        ("--mqtt-packet-max 0", &[], "--mqtt-packet-max: `0` is no number from 1 to 268435460"),
     ];
     for (flags, variables, mistake) in rows {
         let mistakes = checked(&format!("twinops bridge {flags}"), variables).unwrap_err();

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::wire::COMMAND_PACKET_MAX;
 use crate::ditto::link::{Order, What};
 use crate::settings::Replica;
 use crate::twin::id::{PolicyId, ThingId};
@@ -63,6 +62,8 @@ pub struct CoreOptions {
     pub replica: Replica,
     /// In bytes.
     pub payload_max: usize,
+    /// The largest packet for the broker until it says what it takes, in bytes.
+    pub packet_max: usize,
     /// Writes per second and thing, where its rules say nothing.
     pub max_rate: Option<u32>,
     pub auto_create: Option<PolicyId>,
@@ -185,6 +186,7 @@ impl Core {
     pub fn new(options: CoreOptions, now: Instant, seed: u64) -> Self {
         Self {
             window: Window::new(options.window),
+            packet_max: options.packet_max,
             options,
             start: now,
             lanes: vec![],
@@ -205,7 +207,6 @@ impl Core {
             asked: HashMap::new(),
             asked_until: BinaryHeap::new(),
             answered: 0,
-            packet_max: COMMAND_PACKET_MAX,
             letters: Letters::new(now),
             swept: now,
             chance: seed | 1,

@@ -15,6 +15,7 @@ pub(super) fn options() -> CoreOptions {
         topics: Topics::default(),
         replica: Replica::ALONE,
         payload_max: 1_000,
+        packet_max: 256 * 1_024,
         max_rate: None,
         auto_create: None,
         window: 4,

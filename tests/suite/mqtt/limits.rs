@@ -10,9 +10,12 @@ const CONNECTED: &str = r#"mqtt_connections_total{result="connected"}"#;
 
 #[test]
 fn s48_a_command_that_is_larger_than_the_broker_takes_stops_nothing() {
-    // MQTT 5 is told the limit; of MQTT 3.1.1 only broken connections tell it.
-    for (version, refused) in [("5", "too_large"), ("3.1.1", "given_up")] {
-        let site = Site::with("max_packet_size 2000\n", &["--mqtt-version", version]);
+    // MQTT 5 is told the limit, with MQTT 3.1.1 a setting names it; without it only broken connections tell.
+    for (version, packet_max, refused) in
+        [("5", "1000000", "too_large"), ("3.1.1", "2000", "too_large"), ("3.1.1", "1000000", "given_up")]
+    {
+        let flags = ["--mqtt-version", version, "--mqtt-packet-max", packet_max];
+        let site = Site::with("max_packet_size 2000\n", &flags);
         create(site.ditto(), "org.t:a");
         let all = listening(site.path(), site.mosquitto.port, "devices/org.t:a/commands", "org.t:a");
         let ask = |subject: &str, timeout: u32, body: &str| {
@@ -20,8 +23,8 @@ fn s48_a_command_that_is_larger_than_the_broker_takes_stops_nothing() {
             site.ditto().call(USER, "POST", &path, Some(&json!(body))).0
         };
         let large = "x".repeat(5_000);
-        if version == "5" {
-            assert_eq!(ask("large", 10, &large), 413);
+        if refused == "too_large" {
+            assert_eq!(ask("large", 10, &large), 413, "{version}");
         } else {
             assert_eq!(ask("large", 0, &large), 202);
         }
@@ -30,24 +33,29 @@ fn s48_a_command_that_is_larger_than_the_broker_takes_stops_nothing() {
         wait_for("the next command", SOON, || all.log().contains("small").then_some(()));
         publish(site.mosquitto.port, T, r#"{"t": 1}"#, &[]);
         becomes(site.ditto(), "org.t:a", "t", &json!(1));
+        assert_eq!(site.bridge.metric(CONNECTED) == 1, refused == "too_large", "{}", site.bridge.child.log());
     }
 }
 
 #[test]
 fn s48_a_dead_letter_that_is_larger_than_the_broker_takes_is_cut_and_breaks_no_connection() {
-    let site = Site::with("max_packet_size 2000\n", &["--dead-letter-topic", "twinops/dead-letters"]);
-    create(site.ditto(), "org.t:a");
-    let letters = subscribe(site.path(), "letters", site.mosquitto.port, "twinops/dead-letters", &[]);
-    wait_for("the subscription", SOON, || {
-        publish(site.mosquitto.port, T, "no json", &[]);
-        letters.log().contains("no json").then_some(())
-    });
-    // In a letter each of them takes two bytes.
-    publish(site.mosquitto.port, T, &"\"".repeat(1_900), &[]);
-    wait_for("the beginning of what was refused", SOON, || {
-        letters.log().lines().any(|line| line.contains(&r#"\""#.repeat(500))).then_some(())
-    });
-    publish(site.mosquitto.port, T, r#"{"t": 1}"#, &[]);
-    becomes(site.ditto(), "org.t:a", "t", &json!(1));
-    assert_eq!(site.bridge.metric(CONNECTED), 1, "{}", site.bridge.child.log());
+    for (version, packet_max) in [("5", "1000000"), ("3.1.1", "2000")] {
+        let flags = ["--dead-letter-topic", "twinops/dead-letters"];
+        let limit = ["--mqtt-version", version, "--mqtt-packet-max", packet_max];
+        let site = Site::with("max_packet_size 2000\n", &[flags.as_slice(), &limit].concat());
+        create(site.ditto(), "org.t:a");
+        let letters = subscribe(site.path(), "letters", site.mosquitto.port, "twinops/dead-letters", &[]);
+        wait_for("the subscription", SOON, || {
+            publish(site.mosquitto.port, T, "no json", &[]);
+            letters.log().contains("no json").then_some(())
+        });
+        // In a letter each of them takes two bytes.
+        publish(site.mosquitto.port, T, &"\"".repeat(1_900), &[]);
+        wait_for("the beginning of what was refused", SOON, || {
+            letters.log().lines().any(|line| line.contains(&r#"\""#.repeat(500))).then_some(())
+        });
+        publish(site.mosquitto.port, T, r#"{"t": 1}"#, &[]);
+        becomes(site.ditto(), "org.t:a", "t", &json!(1));
+        assert_eq!(site.bridge.metric(CONNECTED), 1, "{version}:\n{}", site.bridge.child.log());
+    }
 }
