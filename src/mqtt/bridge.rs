@@ -1,6 +1,6 @@
 //! The bridge at work: one task that reads the broker and the link to Ditto, and does what the core decides.
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures::FutureExt;
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, CoreOptions, Device, Effect, Incoming, Presence};
-use super::link::{Link, LinkError, stamps};
+use super::link::{Link, LinkError};
 use super::meter::{BrokerWindow, Meter};
 use super::outbox::Outbox;
 use super::tries::Tries;
@@ -95,7 +95,6 @@ pub fn start(
     let driver = Driver {
         core: Core::new(core, now, rand::random()),
         subscriptions: subscriptions(&settings.topics, settings.mqtt.qos),
-        files: stamps(&settings.mqtt),
         mqtt: Arc::new(settings.mqtt),
         link: None,
         outbox: Outbox::default(),
@@ -129,8 +128,6 @@ struct Driver {
     core: Core,
     mqtt: Arc<Mqtt>,
     subscriptions: Vec<(String, Qos)>,
-    /// When the files of the connection were written.
-    files: Vec<Option<SystemTime>>,
     link: Option<Link>,
     outbox: Outbox,
     ditto: link::Link,
@@ -392,18 +389,12 @@ impl Driver {
         let now = Instant::now();
         self.meter.tell(&self.core, &self.outbox, &self.telemetry, now);
         self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks.is_multiple_of(LOOK_EVERY) && self.link.is_some() {
-            let files = stamps(&self.mqtt);
-            if files != self.files {
-                self.files = files;
-                self.tries.start_over();
-                return Err(LinkError::Files("its files changed: connecting anew with them".to_owned()));
-            }
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if self.ticks.is_multiple_of(LOOK_EVERY) && link.is_outdated(&self.mqtt) {
+            self.tries.start_over();
+            return Err(LinkError::Files("its files changed: connecting anew with them".to_owned()));
         }
-        match &mut self.link {
-            Some(link) => link.tick(may_read, now),
-            None => Ok(()),
-        }
+        link.tick(may_read, now)
     }
 }
 

@@ -50,6 +50,8 @@ pub enum LinkError {
 
 pub struct Link {
     stream: Box<dyn Stream>,
+    /// When the files that it was opened with were written.
+    files: Vec<Option<SystemTime>>,
     wire: Wire,
     incoming: BytesMut,
     /// Bytes of a long message that are still to come and not wanted.
@@ -75,6 +77,8 @@ impl Link {
     async fn try_open(mqtt: &Mqtt, place: &str) -> Result<(Self, Welcome), LinkError> {
         let unreached =
             |error: io::Error| LinkError::Unreached { place: place.to_owned(), why: error.to_string() };
+        // Before they are read: one that changes meanwhile is seen as changed.
+        let files = stamps(mqtt);
         let login = match &mqtt.login {
             Some((user, secret)) => {
                 let read = secret.read();
@@ -105,6 +109,7 @@ impl Link {
         let now = Instant::now();
         let mut link = Self {
             stream,
+            files,
             wire: Wire { version: mqtt.version },
             incoming: BytesMut::with_capacity(READ),
             skip: 0,
@@ -151,6 +156,11 @@ impl Link {
     /// Where packets are written to.
     pub fn outgoing(&mut self) -> (Wire, &mut BytesMut) {
         (self.wire, &mut self.outgoing)
+    }
+
+    /// Whether a file changed since the connection was opened with it.
+    pub fn is_outdated(&self, mqtt: &Mqtt) -> bool {
+        self.files != stamps(mqtt)
     }
 
     /// Bytes that are written and not sent.
@@ -245,7 +255,7 @@ impl Link {
 }
 
 /// When password, CA, certificate and key were written.
-pub fn stamps(mqtt: &Mqtt) -> Vec<Option<SystemTime>> {
+fn stamps(mqtt: &Mqtt) -> Vec<Option<SystemTime>> {
     let password = mqtt.login.iter().filter_map(|(_, secret)| match secret {
         Secret::File(path) => Some(path),
         Secret::Value(_) => None,

@@ -1,12 +1,15 @@
 //! Who may say what, and what nobody may.
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{Site, USER, becomes, create, value};
 use crate::support::ditto::{Engine, folder, twinops, write};
-use crate::support::mqtt::{Bridge, Device, Mosquitto, SOON, certificates, program, publish, subscribe};
+use crate::support::mqtt::{
+    Bridge, Device, Mosquitto, SOON, certificate, certificates, program, publish, self_signed, subscribe,
+};
 use crate::support::process::run;
 use crate::support::{free_port, wait_for};
 
@@ -199,20 +202,33 @@ fn s50_a_message_that_is_retained_is_handled_once_in_each_session() {
     drop((bridge, folder));
 }
 
+/// A Mosquitto that lets in who shows a certificate of the CA in the folder, as the name in it. The sample ACL, with one
+/// more name for the bridge.
+fn certified(folder: &Path) -> Mosquitto {
+    let acl = include_str!("../../../manifests/mosquitto/acl");
+    let (_, of_bridge) = acl.split_once("user twinops-bridge\n").expect("the bridge's lines");
+    let acl = write(folder, "acl", &format!("{acl}\nuser {NEXT}\n{of_bridge}"));
+    let port = free_port();
+    let lines = format!(
+        "listener {port} 127.0.0.1\ncafile {0}/ca.pem\ncertfile {0}/broker.pem\nkeyfile {0}/broker.key\n\
+         require_certificate true\nuse_identity_as_username true\nacl_file {1}\nlog_type notice\n",
+        folder.display(),
+        acl.display(),
+    );
+    Mosquitto::with(folder, port, &lines)
+}
+
+/// The name in the second certificate of the bridge.
+const NEXT: &str = "twinops-bridge-next";
+
 #[test]
 fn a_client_certificate_opens_the_broker_and_a_new_one_is_taken_without_a_restart() {
     let folder = folder(&[]);
     let path = folder.path();
     certificates(path);
+    certificate(path, NEXT);
     let engine = Engine::start(path, None);
-    let port = free_port();
-    let lines = format!(
-        "listener {port} 127.0.0.1\ncafile {0}/ca.pem\ncertfile {0}/broker.pem\nkeyfile {0}/broker.key\n\
-         require_certificate true\nuse_identity_as_username true\nacl_file {1}/manifests/mosquitto/acl\n",
-        path.display(),
-        env!("CARGO_MANIFEST_DIR"),
-    );
-    let mosquitto = Mosquitto::with(path, port, &lines);
+    let mosquitto = certified(path);
     let file = |name: &str| path.join(name).display().to_string();
     let flags = [
         "--mqtt-ca-file",
@@ -222,44 +238,41 @@ fn a_client_certificate_opens_the_broker_and_a_new_one_is_taken_without_a_restar
         "--mqtt-key",
         &file("shown.key"),
     ];
+    let show = |name: &str| {
+        for kind in ["pem", "key"] {
+            std::fs::copy(path.join(format!("{name}.{kind}")), path.join(format!("shown.{kind}")))
+                .expect("a file");
+        }
+    };
+    let as_whom = |name: &str| mosquitto.child.log().matches(&format!("u'{name}'")).count();
     // First a certificate that nobody signed.
-    let mut command = Command::new("openssl");
-    command.args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout shown.key -out shown.pem -days 30 -subj /CN=twinops-bridge".split_whitespace());
-    command.current_dir(path);
-    run(command, "").ok();
-    let bridge =
-        Bridge::starting("bridge", path, &format!("mqtts://127.0.0.1:{port}"), &engine.ditto.url, &flags);
+    self_signed(path, "shown", "twinops-bridge");
+    let place = format!("mqtts://127.0.0.1:{}", mosquitto.port);
+    let bridge = Bridge::starting("bridge", path, &place, &engine.ditto.url, &flags);
     wait_for("the broker to refuse it", SOON, || {
         bridge.child.log().contains("no connection to the broker").then_some(())
     });
     let end = bridge.metric(r#"tls_not_after_timestamp_seconds{what="bridge"}"#);
     assert!(end > 1_700_000_000, "the end of what was refused is told, too: {end}");
-    for kind in ["pem", "key"] {
-        std::fs::copy(path.join(format!("twinops-bridge.{kind}")), path.join(format!("shown.{kind}")))
-            .expect("a file");
-    }
-    wait_for("the broker to let it in", SOON, || {
-        bridge.child.log().contains("connected to the broker").then_some(())
-    });
-    // And a newer one while it is connected.
-    let connected = bridge.metric(r#"mqtt_connections_total{result="connected"}"#).max(1);
-    for kind in ["key", "pem"] {
-        std::fs::copy(path.join(format!("twinops-bridge.{kind}")), path.join(format!("shown.{kind}")))
-            .expect("a file");
-    }
-    bridge.reaches(r#"mqtt_connections_total{result="connected"}"#, connected + 1);
+    let connected = || bridge.metric(r#"mqtt_connections_total{result="connected"}"#);
+    show("twinops-bridge");
+    wait_for("the broker to let it in", SOON, || (connected() > 0).then_some(()));
+    // What it was let in with is not taken for new when the files are looked at, every 5 s.
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!((connected(), as_whom("twinops-bridge")), (1, 1), "{}", bridge.child.log());
+    // And another one while it is connected: the broker is shown that one.
+    show(NEXT);
+    wait_for("the broker to let the next one in", SOON, || (connected() > 1).then_some(()));
+    assert_eq!(
+        (connected(), as_whom("twinops-bridge"), as_whom(NEXT)),
+        (2, 1, 1),
+        "{}",
+        mosquitto.child.log()
+    );
     create(&engine.ditto, "com.example:twinops-bridge");
     let mut command = Command::new(program("mosquitto_pub"));
-    command.args([
-        "-p",
-        &mosquitto.port.to_string(),
-        "-h",
-        "127.0.0.1",
-        "-q",
-        "1",
-        "--cafile",
-        &file("ca.pem"),
-    ]);
+    command.args(["-h", "127.0.0.1", "-p", &mosquitto.port.to_string(), "-q", "1"]);
+    command.args(["--cafile", &file("ca.pem")]);
     command.args(["--cert", &file("twinops-bridge.pem"), "--key", &file("twinops-bridge.key")]);
     command.args(["-t", "devices/com.example:twinops-bridge/telemetry", "-m", r#"{"t": 1}"#]);
     run(command, "").ok();

@@ -168,23 +168,43 @@ pub fn subscribe(folder: &Path, name: &str, port: u16, topic: &str, more: &[&str
 
 /// A CA, a certificate for the broker on 127.0.0.1, and one for the bridge, `broker` and `twinops-bridge`: `.pem` and `.key`.
 pub fn certificates(folder: &Path) {
-    let openssl = |arguments: &str| {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split_whitespace()).current_dir(folder);
-        run(command, "").ok();
-    };
-    openssl(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=ca",
-    );
+    self_signed(folder, "ca", "ca");
     write(folder, "san", "subjectAltName=IP:127.0.0.1\n");
     for name in ["broker", "twinops-bridge"] {
-        openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
-        ));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 30 -extfile san"
-        ));
+        certificate(folder, name);
     }
+}
+
+/// One more of that CA, for the name: `.pem` and `.key`.
+pub fn certificate(folder: &Path, name: &str) {
+    openssl(
+        folder,
+        &format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+        ),
+    );
+    openssl(
+        folder,
+        &format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 30 -extfile san"
+        ),
+    );
+}
+
+/// A certificate that says it is for the name and nobody signed: `.pem` and `.key`.
+pub fn self_signed(folder: &Path, file: &str, name: &str) {
+    openssl(
+        folder,
+        &format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {file}.key -out {file}.pem -days 30 -subj /CN={name}"
+        ),
+    );
+}
+
+fn openssl(folder: &Path, arguments: &str) {
+    let mut command = Command::new("openssl");
+    command.args(arguments.split_whitespace()).current_dir(folder);
+    run(command, "").ok();
 }
 
 /// As [`subscribe`], to a topic on which commands for `thing` go out. A subscription takes a moment: the thing asks for
