@@ -21,10 +21,9 @@ impl Core {
                 self.epoch = Some(epoch);
                 self.is_live = live;
                 // Changes may have been missed.
-                for index in 0..self.lanes.len() {
-                    if matches!(self.lanes[index].known, Known::Yes(_)) {
-                        self.lanes[index].is_stale = true;
-                    }
+                for index in 0..self.lanes.capacity() {
+                    let Some(lane) = self.lanes.get_mut(index) else { continue };
+                    lane.is_stale |= matches!(lane.known, Known::Yes(_));
                     self.queue(index);
                 }
             }

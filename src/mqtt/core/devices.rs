@@ -54,7 +54,7 @@ fn presence(lane: &Lane, now: Instant) -> Presence {
 
 impl Core {
     fn known(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.iter().filter(|lane| matches!(lane.known, Known::Yes(_)))
+        self.lanes.iter().map(|(_, lane)| lane).filter(|lane| matches!(lane.known, Known::Yes(_)))
     }
 
     pub fn population(&self, now: Instant) -> Population {

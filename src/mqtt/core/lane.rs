@@ -1,5 +1,6 @@
 //! What the bridge knows of one thing, and what waits to be written to it.
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -45,6 +46,8 @@ pub struct Flight {
 #[expect(clippy::struct_excessive_bools, reason = "each is asked alone")]
 pub struct Lane {
     pub thing: ThingId,
+    /// Those that are remembered to lead here.
+    pub topics: Vec<Arc<[u8]>>,
     pub known: Known,
     pub rules: Rules,
     /// The number of the question that is on its way.
@@ -91,6 +94,7 @@ impl Lane {
     pub fn new(thing: ThingId) -> Self {
         Self {
             thing,
+            topics: vec![],
             known: Known::No,
             rules: Rules::default(),
             asking: None,

@@ -6,9 +6,11 @@
 //! message is acknowledged when the write that covers it was taken, and in the order the messages came.
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use slab::Slab;
 
 use crate::ditto::link::{Order, What};
 use crate::settings::Replica;
@@ -34,6 +36,7 @@ pub use telemetry::Incoming;
 use commands::Asked;
 use lane::{Known, Lane};
 use rejects::Letters;
+use sweep::Sweep;
 use window::Window;
 
 /// What waits for Ditto, in bytes of memory, before nothing more is read from the broker.
@@ -52,8 +55,6 @@ const MISSING_FOR: Duration = Duration::from_secs(5);
 /// How long what is known of a thing counts while changes are heard, and while they are not.
 const KNOWN_FOR: Duration = Duration::from_mins(10);
 const KNOWN_FOR_BLIND: Duration = Duration::from_secs(30);
-/// How often things that are missing are forgotten.
-const SWEEP: Duration = Duration::from_secs(10);
 
 /// What the core is told once.
 #[derive(Clone, Debug)]
@@ -147,10 +148,11 @@ enum CallKind {
 pub struct Core {
     options: CoreOptions,
     start: Instant,
-    lanes: Vec<Lane>,
+    /// Each keeps its place.
+    lanes: Slab<Lane>,
     names: HashMap<ThingId, usize>,
     /// Topics that were read before.
-    topics: HashMap<Box<[u8]>, usize>,
+    topics: HashMap<Arc<[u8]>, usize>,
     pub acks: Acks,
     calls: HashMap<u64, Call>,
     /// Calls in the order they went out.
@@ -175,7 +177,7 @@ pub struct Core {
     /// The largest packet that the broker takes, in bytes.
     packet_max: usize,
     letters: Letters,
-    swept: Instant,
+    sweep: Sweep,
     chance: u64,
     effects: Vec<Effect>,
     pub counts: Counts,
@@ -189,7 +191,7 @@ impl Core {
             packet_max: options.packet_max,
             options,
             start: now,
-            lanes: vec![],
+            lanes: Slab::new(),
             names: HashMap::new(),
             topics: HashMap::new(),
             acks: Acks::default(),
@@ -208,7 +210,7 @@ impl Core {
             asked_until: BinaryHeap::new(),
             answered: 0,
             letters: Letters::new(now),
-            swept: now,
+            sweep: Sweep::new(now),
             chance: seed | 1,
             effects: vec![],
             counts: Counts::default(),
@@ -230,7 +232,7 @@ impl Core {
     /// The connection to the broker has ended: what was not acknowledged comes again.
     pub fn disconnected(&mut self) {
         self.acks.forget();
-        self.lanes.iter_mut().for_each(Lane::forget_tickets);
+        self.lanes.iter_mut().for_each(|(_, lane)| lane.forget_tickets());
         // Letters are kept for no other connection, which may take less.
         let before = self.effects.len();
         self.effects.retain(|effect| !matches!(effect, Effect::Publish { is_command: false, .. }));
@@ -250,10 +252,7 @@ impl Core {
                 self.queue(index);
             }
         }
-        if now.saturating_duration_since(self.swept) >= SWEEP {
-            self.swept = now;
-            self.sweep(now);
-        }
+        self.sweep(now);
         self.pump(now);
     }
 
@@ -263,7 +262,7 @@ impl Core {
         let expiry = self.sent.front().map(|(at, _)| *at + self.options.deadline);
         let answer = self.asked_until.peek().map(|Reverse((at, _))| *at);
         let held = self.window.held(now).filter(|_| !self.ready.is_empty());
-        [timer, expiry, answer, held].into_iter().flatten().fold(self.swept + SWEEP, Instant::min)
+        [timer, expiry, answer, held].into_iter().flatten().fold(self.sweep.due(now), Instant::min)
     }
 
     fn queue(&mut self, index: usize) {
@@ -354,8 +353,7 @@ impl Core {
         if self.lanes.len() >= LANES_MAX {
             return None;
         }
-        let index = self.lanes.len();
-        self.lanes.push(Lane::new(thing.clone()));
+        let index = self.lanes.insert(Lane::new(thing.clone()));
         self.names.insert(thing.clone(), index);
         self.learning += 1;
         Some(index)

@@ -1,4 +1,5 @@
 //! Messages of the broker.
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::acks::Ticket;
@@ -58,7 +59,9 @@ impl Core {
         match arrived {
             Arrived::Telemetry { feature, .. } => {
                 if feature.is_none() && self.topics.len() < TOPICS_MAX {
-                    self.topics.insert(message.topic.into(), index);
+                    let topic: Arc<[u8]> = message.topic.into();
+                    self.lanes[index].topics.push(Arc::clone(&topic));
+                    self.topics.insert(topic, index);
                 }
                 self.telemetry(index, feature.as_deref(), &message, ticket, now);
             }

@@ -83,6 +83,10 @@ impl Bench {
         }
     }
 
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     pub fn later(&mut self, by: Duration) {
         self.now += by;
         self.turn();
