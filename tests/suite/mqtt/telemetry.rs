@@ -1,12 +1,12 @@
 //! Telemetry through the real Mosquitto into the engine.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::{Site, USER, becomes, create, rounds, value};
-use crate::support::ditto::folder;
+use crate::support::ditto::{folder, twinops};
 use crate::support::mqtt::{Bridge, Device, Mosquitto, SOON, listening, publish, subscribe};
-use crate::support::process::Signal;
+use crate::support::process::{Signal, run};
 use crate::support::{ditto::Engine, wait_for};
 
 const T: &str = "devices/org.t:a/telemetry";
@@ -59,6 +59,79 @@ fn the_rules_of_a_twin_reach_the_bridge_in_its_mark() {
     wait_for("the new rule", SOON, || {
         publish(site.mosquitto.port, T, r#"{"temp": 22}"#, &[]);
         (site.bridge.metric(r#"mqtt_rejected_total{reason="disabled"}"#) > 0).then_some(())
+    });
+}
+
+/// Two twins; the first is written five times a second at most.
+const RATED: &str = "
+apiVersion: twinops.dev/v1alpha1
+kind: TwinPolicy
+metadata: {name: all}
+spec:
+  policyId: org.r:all
+  entries:
+    people:
+      subjects:
+        nginx:ditto: {type: user}
+      resources:
+        thing:/: {grant: [READ, WRITE]}
+        policy:/: {grant: [READ, WRITE]}
+        message:/: {grant: [READ, WRITE]}
+---
+apiVersion: twinops.dev/v1alpha1
+kind: DigitalTwin
+metadata: {name: rated}
+spec:
+  thingId: org.r:rated
+  policyRef: {name: all}
+  telemetry: {maxRate: 5}
+---
+apiVersion: twinops.dev/v1alpha1
+kind: DigitalTwin
+metadata: {name: free}
+spec:
+  thingId: org.r:free
+  policyRef: {name: all}
+";
+const RATE: u64 = 5;
+
+#[test]
+fn a_twin_with_a_rate_is_written_no_more_often_and_has_the_last_value_in_the_end() {
+    const THINGS: [&str; 2] = ["org.r:rated", "org.r:free"];
+    const MESSAGES: u64 = 200;
+    let site = Site::start(&[]);
+    let twins = folder(&[("twins.yaml", RATED)]);
+    let mut command = twinops();
+    command.arg("apply").arg(twins.path());
+    command.args(["--ditto-url", &site.ditto().url, "--ditto-pre-authenticated", USER]);
+    run(command, "").ok();
+    let revisions =
+        || THINGS.map(|id| site.ditto().thing(USER, id).expect("it is made")["_revision"].as_u64().unwrap());
+    let (before, started) = (revisions(), Instant::now());
+    let mut device = Device::connect(site.mosquitto.port, "fast").expect("a broker");
+    for number in 1..=MESSAGES {
+        for id in THINGS {
+            let payload = json!({"t": number}).to_string();
+            device.send(&format!("devices/{id}/telemetry"), payload.as_bytes()).expect("a broker");
+        }
+        device.flush().expect("a broker");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    device.settle().expect("the broker takes everything");
+    for id in THINGS {
+        becomes(site.ditto(), id, "t", &json!(MESSAGES));
+    }
+    let after = revisions();
+    let [rated, free] = [0, 1].map(|at| after[at] - before[at]);
+    // One at once, then one each 200 ms.
+    let most = 1 + u64::try_from(started.elapsed().as_millis()).expect("some seconds") * RATE / 1_000;
+    assert!((RATE..=most).contains(&rated), "{rated} writes, and {most} are allowed");
+    assert!(free > 2 * rated, "the other twin has no rate: {free} writes beside {rated}");
+    // Values that were overtaken are done, not refused.
+    site.bridge.reaches(r#"mqtt_messages_total{result="written"}"#, 2 * MESSAGES);
+    assert_eq!(site.bridge.metric(r#"mqtt_rejected_total{reason="rate_limited"}"#), 0);
+    wait_for("the last acknowledgement", SOON, || {
+        (site.bridge.metric(r#"mqtt_waiting{what="unacknowledged"}"#) == 0).then_some(())
     });
 }
 
