@@ -30,6 +30,7 @@ const WRITES: Labels = &[
     ("retried", |counts| counts.retries),
     ("question", |counts| counts.questions),
     ("created", |counts| counts.created),
+    ("probe", |counts| counts.probes),
 ];
 const COMMANDS: Labels = &[
     ("desired", |counts| counts.desired),

@@ -59,6 +59,9 @@ impl Core {
         self.epoch = None;
         self.sent.clear();
         for call in std::mem::take(&mut self.calls).into_values() {
+            if call.kind == CallKind::Probe {
+                continue;
+            }
             self.undo(call);
             self.queue(call.lane);
         }
@@ -95,6 +98,8 @@ impl Core {
     fn answered(&mut self, call: Call, result: Result<Value, Refused>, now: Instant) {
         let index = call.lane;
         match (call.kind, result) {
+            // Its lane may have been forgotten.
+            (CallKind::Probe, result) => return self.probed(&result, now),
             (
                 _,
                 Err(
@@ -120,12 +125,12 @@ impl Core {
             (CallKind::Merge, Ok(_)) => {
                 self.window.taken();
                 self.counts.writes += 1;
+                self.lanes[index].was_written = true;
                 return self.landed(index);
             }
             (CallKind::Merge, Err(refused)) => self.write_refused(index, &refused, now),
             (CallKind::About, Ok(document)) => {
                 self.window.taken();
-                self.answered += 1;
                 self.learned(index, &document, now);
             }
             (CallKind::About, Err(_)) => {
@@ -145,20 +150,22 @@ impl Core {
                 self.lanes[index].asking = None;
                 self.know(index, Known::No);
             }
-            (CallKind::Create, Err(refused)) => {
-                self.lanes[index].asking = None;
-                self.lanes[index].contradictions = 0;
-                self.know(index, Known::Missing(now + MISSING_FOR));
-                let why = match refused {
-                    Refused::Changed(_) => {
-                        "it is there and hidden from the bridge: its policy gives no READ".to_owned()
-                    }
-                    refused => format!("it was not created: {refused}"),
-                };
-                self.drop_waiting(index, Reject::Refused, &why, now);
-            }
+            (CallKind::Create, Err(refused)) => self.create_refused(index, &refused, now),
         }
         self.queue(index);
+    }
+
+    fn create_refused(&mut self, index: usize, refused: &Refused, now: Instant) {
+        self.lanes[index].asking = None;
+        self.lanes[index].contradictions = 0;
+        self.know(index, Known::Missing(now + MISSING_FOR));
+        let why = match refused {
+            Refused::Changed(_) => {
+                "it is there and hidden from the bridge: its policy gives no READ".to_owned()
+            }
+            refused => format!("it was not created: {refused}"),
+        };
+        self.drop_waiting(index, Reject::Refused, &why, now);
     }
 
     /// A write was taken: its messages are done.

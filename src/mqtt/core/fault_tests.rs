@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::failing::{ALONE_MAX, GIVE_UP_AFTER};
+use super::failing::{ALONE_MAX, GIVE_UP_AFTER, PROBE_EVERY};
 use super::tests::{A, Bench, options, said, value};
 use super::*;
 use crate::ditto::link::{Heard, LiveMessage};
@@ -19,9 +19,14 @@ fn thing(id: &str) -> ThingId {
     ThingId::parse(id).unwrap()
 }
 
-/// Answers everything: what is written to the bad things fails, and everything else is taken.
-fn answer_all(bench: &mut Bench, bad: &[&str]) {
+/// Answers everything: what is written to the bad things fails, and everything else is taken. Returns the things that
+/// were written without changing anything in them.
+fn answer_all(bench: &mut Bench, bad: &[&str]) -> Vec<String> {
+    let mut probed = vec![];
     while let Some(order) = bench.orders.pop_front() {
+        if order.what == What::Merge(json!({})) {
+            probed.push(order.thing.to_string());
+        }
         let result = match &order.what {
             What::Merge(_) if bad.contains(&order.thing.as_str()) => Err(unavailable()),
             What::Merge(_) => Ok(Value::Null),
@@ -29,6 +34,7 @@ fn answer_all(bench: &mut Bench, bad: &[&str]) {
         };
         bench.hear(Heard::Answer { epoch: order.epoch, number: order.number, result });
     }
+    probed
 }
 
 fn rejected(bench: &Bench, reason: Reject) -> u64 {
@@ -92,6 +98,58 @@ fn f38_a_thing_that_fails_is_given_up_when_the_broker_sends_nothing_more() {
         waited += Duration::from_secs(1);
     }
     assert_eq!((rejected(&bench, Reject::Refused), bench.acked.len()), (1, 11));
+}
+
+#[test]
+fn f38_nothing_is_given_up_while_ditto_answers_reads_and_takes_no_write() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let mut bench = Bench::new(options());
+    bench.say(B, r#"{"t": 0}"#);
+    answer_all(&mut bench, &[]);
+    // A fails first, so that the next message of B is done and waits for it.
+    bench.say(A, r#"{"t": 1}"#);
+    bench.say(B, r#"{"t": 1}"#);
+    answer_all(&mut bench, &["a:a"]);
+    // From then on no write is taken, and everything is read.
+    let mut probes = 0_u32;
+    for _ in 0..HOUR.as_secs() {
+        probes += u32::try_from(answer_all(&mut bench, &["a:a", "a:b"]).len()).expect("a few");
+        bench.later(Duration::from_secs(1));
+    }
+    assert_eq!((rejected(&bench, Reject::Refused), bench.acked.len()), (0, 1));
+    let most = HOUR.div_duration_f64(PROBE_EVERY);
+    assert!((most / 2.0..=most + 1.0).contains(&f64::from(probes)), "{probes} writes that change nothing");
+    // It takes writes again, and the value that waited.
+    for _ in 0..3 {
+        answer_all(&mut bench, &[]);
+        bench.later(Duration::from_secs(6));
+    }
+    assert_eq!((rejected(&bench, Reject::Refused), bench.acked.len()), (0, 3));
+}
+
+#[test]
+fn f38_whether_ditto_takes_writes_is_asked_of_things_that_were_written_and_changes_nothing() {
+    let mut bench = Bench::new(CoreOptions { window: 10, ..options() });
+    // B was written; C may be read and not written.
+    bench.say(B, r#"{"t": 0}"#);
+    bench.say("devices/a:c/telemetry", r#"{"t": 0}"#);
+    while let Some(order) = bench.orders.pop_front() {
+        let result = match (&order.what, order.thing.as_str()) {
+            (What::Merge(_), "a:c") => Err(Refused::Forbidden(said(403))),
+            (What::Merge(_), _) => Ok(Value::Null),
+            _ => Ok(json!({"_revision": 1})),
+        };
+        bench.hear(Heard::Answer { epoch: order.epoch, number: order.number, result });
+    }
+    bench.say(A, r#"{"t": 1}"#);
+    bench.say(B, r#"{"t": 1}"#);
+    let mut probed = vec![];
+    for _ in 0..300 {
+        probed.extend(answer_all(&mut bench, &["a:a"]));
+        bench.later(Duration::from_secs(1));
+    }
+    assert!(probed.len() > 5 && probed.iter().all(|thing| thing == "a:b"), "{probed:?}");
+    assert_eq!(bench.core.counts.probes, probed.len() as u64);
 }
 
 #[test]

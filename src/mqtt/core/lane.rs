@@ -73,7 +73,9 @@ pub struct Lane {
     pub part_messages: u64,
     /// Failed tries in a row.
     pub attempts: u32,
-    /// The same, beside what Ditto did for other things.
+    /// Ditto took a write of it since the bridge started.
+    pub was_written: bool,
+    /// Failed tries beside what Ditto did for other things.
     pub failing: Option<Failing>,
     /// No write before then: its rate, or a try that failed.
     pub not_before: Option<Instant>,
@@ -111,6 +113,7 @@ impl Lane {
             part_tickets: vec![],
             part_messages: 0,
             attempts: 0,
+            was_written: false,
             failing: None,
             not_before: None,
             contradictions: 0,

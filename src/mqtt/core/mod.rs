@@ -34,6 +34,7 @@ pub use devices::{Device, Population, Presence};
 pub use telemetry::Incoming;
 
 use commands::Asked;
+use failing::Probes;
 use lane::{Known, Lane};
 use rejects::Letters;
 use sweep::Sweep;
@@ -118,6 +119,8 @@ pub struct Counts {
     pub retries: u64,
     pub questions: u64,
     pub created: u64,
+    /// Writes that change nothing, to find out whether Ditto takes any.
+    pub probes: u64,
     /// What was told to devices.
     pub desired: u64,
     pub messages: u64,
@@ -143,6 +146,8 @@ enum CallKind {
     Merge,
     About,
     Create,
+    /// A write that changes nothing; see [`failing`].
+    Probe,
 }
 
 pub struct Core {
@@ -172,8 +177,7 @@ pub struct Core {
     /// By thing and correlation id.
     asked: HashMap<(ThingId, String), Asked>,
     asked_until: BinaryHeap<Reverse<(Instant, (ThingId, String))>>,
-    /// Questions that Ditto answered.
-    answered: u64,
+    probes: Probes,
     /// The largest packet that the broker takes, in bytes.
     packet_max: usize,
     letters: Letters,
@@ -208,7 +212,7 @@ impl Core {
             missing: 0,
             asked: HashMap::new(),
             asked_until: BinaryHeap::new(),
-            answered: 0,
+            probes: Probes::default(),
             letters: Letters::new(now),
             sweep: Sweep::new(now),
             chance: seed | 1,

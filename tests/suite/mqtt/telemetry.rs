@@ -219,6 +219,19 @@ fn f38_while_ditto_is_down_telemetry_waits_and_the_last_values_arrive() {
     });
 }
 
+#[test]
+fn f38_a_merge_of_nothing_is_a_write_and_changes_nothing() {
+    let folder = folder(&[]);
+    let engine = Engine::start(folder.path(), None);
+    let lamp = json!({"features": {"lamp": {"properties": {"on": true}}}});
+    assert_eq!(engine.ditto.call(USER, "PUT", "/things/org.t:a", Some(&lamp)).0, 201);
+    let before = engine.ditto.thing(USER, "org.t:a").expect("it is made");
+    assert_eq!(engine.ditto.call(USER, "PATCH", "/things/org.t:a/features", Some(&json!({}))).0, 204);
+    let mut expected = before.clone();
+    expected["_revision"] = json!(before["_revision"].as_u64().expect("a number") + 1);
+    assert_eq!(engine.ditto.thing(USER, "org.t:a"), Some(expected));
+}
+
 /// Resident memory in MB.
 pub fn memory(bridge: &Bridge) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", bridge.child.id())).unwrap_or_default();
