@@ -7,10 +7,9 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::{DEVICES, bridge, engine, payload, topic};
+use super::{DEVICES, Site, payload, topic};
 use crate::sample;
 use crate::support::ditto::RUNTIME;
-use crate::support::mqtt::{Device, Mosquitto};
 
 const PER_SECOND: u32 = 1_000;
 const SECONDS: u32 = 20;
@@ -31,22 +30,10 @@ pub fn run() {
 }
 
 fn round(qos: u8, name: &str, on_disk: bool) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let engine = engine(folder.path(), on_disk);
-    let mosquitto = Mosquitto::start(folder.path(), "");
-    let bridge = bridge(folder.path(), &mosquitto, &engine.ditto.url, &["--mqtt-qos", &qos.to_string()]);
-    let mut device = Device::connect(mosquitto.port, "load").expect("a broker");
-    for number in 0..DEVICES {
-        device.send(&topic(number), payload(0).as_bytes()).expect("a broker");
-    }
-    device.settle().expect("a broker");
-    let written = r#"mqtt_messages_total{result="written"}"#;
-    sample::until("the first messages", Duration::from_mins(1), || {
-        (bridge.metric(written) >= DEVICES as u64).then_some(())
-    });
-    let cpu = sample::cpu(bridge.child.id());
+    let mut site = Site::warm(qos, on_disk);
+    let cpu = sample::cpu(site.bridge.child.id());
     let watched = PER_SECOND * SECONDS / WATCHED;
-    let (started, waited) = (Instant::now(), listen(&engine.ditto.url, watched as usize));
+    let (started, waited) = (Instant::now(), listen(&site.engine.ditto.url, watched as usize));
     let mut sent = HashMap::new();
     for number in 0..PER_SECOND * SECONDS {
         let due = started + Duration::from_millis(500) + number * Duration::from_secs(1) / PER_SECOND;
@@ -55,13 +42,8 @@ fn round(qos: u8, name: &str, on_disk: bool) {
         let device_of = if number % WATCHED == 0 { 0 } else { 1 + number as usize % (DEVICES - 1) };
         let (number, topic) = (u64::from(number) + 1, topic(device_of));
         sent.insert(number, Instant::now());
-        let payload = payload(number);
-        let said = if qos == 0 {
-            device.throw(&topic, payload.as_bytes())
-        } else {
-            device.send(&topic, payload.as_bytes())
-        };
-        said.and_then(|()| device.flush()).expect("a broker");
+        site.say(qos, &topic, &payload(number));
+        site.device.flush().expect("a broker");
     }
     let seen = RUNTIME.block_on(waited).expect("no panic");
     let delays =
@@ -69,7 +51,7 @@ fn round(qos: u8, name: &str, on_disk: bool) {
     let delays: Vec<f64> = delays.collect();
     println!("QoS {qos}: {} of {watched} were seen", delays.len());
     sample::print_percentiles(name, delays);
-    let used = (sample::cpu(bridge.child.id()) - cpu) * 1e6 / f64::from(PER_SECOND * SECONDS);
+    let used = (sample::cpu(site.bridge.child.id()) - cpu) * 1e6 / f64::from(PER_SECOND * SECONDS);
     println!("CPU of the bridge for each message: {used:.1} µs");
 }
 

@@ -5,17 +5,59 @@ mod overload;
 mod throughput;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
+use crate::sample;
 use crate::support::ditto::{Ditto, Engine};
-use crate::support::mqtt::{Bridge, Mosquitto};
+use crate::support::mqtt::{Bridge, Device, Mosquitto};
 
 pub use latency::run as latency;
 pub use overload::run as overload;
 pub use throughput::run as throughput;
 
 const DEVICES: usize = 1_000;
+const WITHIN: Duration = Duration::from_mins(2);
+/// Messages whose values Ditto has.
+const WRITTEN: &str = r#"mqtt_messages_total{result="written"}"#;
+
+/// Engine, Mosquitto and bridge, with the connection that all devices speak over. Fields end in this order.
+struct Site {
+    device: Device,
+    bridge: Bridge,
+    _mosquitto: Mosquitto,
+    engine: Engine,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// Each device has spoken once: every thing is known before it counts.
+    fn warm(qos: u8, on_disk: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let engine = engine(folder.path(), on_disk);
+        let mosquitto = Mosquitto::start(folder.path(), "");
+        let bridge = bridge(folder.path(), &mosquitto, &engine.ditto.url, &["--mqtt-qos", &qos.to_string()]);
+        let mut device = Device::connect(mosquitto.port, "load").expect("a broker");
+        for number in 0..DEVICES {
+            device.send(&topic(number), payload(0).as_bytes()).expect("a broker");
+        }
+        device.settle().expect("a broker");
+        sample::until("the first messages", WITHIN, || {
+            (bridge.metric(WRITTEN) >= DEVICES as u64).then_some(())
+        });
+        Self { device, bridge, _mosquitto: mosquitto, engine, _folder: folder }
+    }
+
+    fn say(&mut self, qos: u8, topic: &str, payload: &str) {
+        let said = if qos == 0 {
+            self.device.throw(topic, payload.as_bytes())
+        } else {
+            self.device.send(topic, payload.as_bytes())
+        };
+        said.expect("a broker");
+    }
+}
 
 /// A message of about 100 bytes.
 fn payload(number: u64) -> String {

@@ -3,14 +3,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{DEVICES, bridge, engine, payload, topic};
+use super::{DEVICES, Site, WITHIN, WRITTEN, engine, payload, topic};
 use crate::sample;
 use crate::support::mqtt::{Device, Mosquitto};
 
 const MESSAGES: u64 = 500_000;
 /// For the bridge in Python, which writes each of them.
 const MESSAGES_PYTHON: u64 = 5_000;
-const WITHIN: Duration = Duration::from_mins(2);
 const ROUNDS: usize = 3;
 
 pub fn run() {
@@ -43,35 +42,19 @@ pub fn run() {
 }
 
 fn ours(qos: u8) -> [f64; 5] {
-    let folder = tempfile::tempdir().expect("a folder");
-    let engine = engine(folder.path(), true);
-    let mosquitto = Mosquitto::start(folder.path(), "");
-    let bridge = bridge(folder.path(), &mosquitto, &engine.ditto.url, &["--mqtt-qos", &qos.to_string()]);
-    let mut device = Device::connect(mosquitto.port, "load").expect("a broker");
-    // Every thing is known before it counts.
-    for number in 0..DEVICES {
-        device.send(&topic(number), payload(0).as_bytes()).expect("a broker");
-    }
-    device.settle().expect("a broker");
-    let written = r#"mqtt_messages_total{result="written"}"#;
-    sample::until("the first messages", WITHIN, || (bridge.metric(written) >= DEVICES as u64).then_some(()));
-    let writes = || bridge.metric(r#"mqtt_writes_total{result="taken"}"#);
-    let (started, cpu, first) = (Instant::now(), sample::cpu(bridge.child.id()), writes());
+    let mut site = Site::warm(qos, true);
+    let id = site.bridge.child.id();
+    let writes = |site: &Site| site.bridge.metric(r#"mqtt_writes_total{result="taken"}"#);
+    let (started, cpu, first) = (Instant::now(), sample::cpu(id), writes(&site));
     let topics: Vec<String> = (0..DEVICES).map(topic).collect();
     for number in 0..MESSAGES {
-        let (topic, payload) = (&topics[number as usize % DEVICES], payload(number));
-        let sent = if qos == 0 {
-            device.throw(topic, payload.as_bytes())
-        } else {
-            device.send(topic, payload.as_bytes())
-        };
-        sent.expect("a broker");
+        site.say(qos, &topics[number as usize % DEVICES], &payload(number));
     }
-    device.flush().expect("a broker");
+    site.device.flush().expect("a broker");
     let mut last = 0;
     let mut changed = Instant::now();
     let count = sample::until("all messages", WITHIN, || {
-        let now = bridge.metric(written) - DEVICES as u64;
+        let now = site.bridge.metric(WRITTEN) - DEVICES as u64;
         if now != last {
             (last, changed) = (now, Instant::now());
         }
@@ -79,13 +62,13 @@ fn ours(qos: u8) -> [f64; 5] {
         (now == MESSAGES || qos == 0 && now > 0 && changed.elapsed() > Duration::from_secs(3)).then_some(now)
     });
     let took = changed.duration_since(started).as_secs_f64();
-    let cpu = sample::cpu(bridge.child.id()) - cpu;
+    let cpu = sample::cpu(id) - cpu;
     if count < MESSAGES {
         println!("{count} arrived");
     }
     let count = count as f64;
-    let (_, peak) = sample::rss(bridge.child.id());
-    [count / took, cpu * 1e6 / count, count / cpu, count / (writes() - first) as f64, peak]
+    let (_, peak) = sample::rss(id);
+    [count / took, cpu * 1e6 / count, count / cpu, count / (writes(&site) - first) as f64, peak]
 }
 
 /// CPU for each message, in µs.
