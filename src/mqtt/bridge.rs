@@ -14,7 +14,7 @@ use super::link::{Link, LinkError};
 use super::meter::{BrokerWindow, Meter};
 use super::outbox::Outbox;
 use super::tries::Tries;
-use super::wire::{Packet, Welcome, Wire, WireError};
+use super::wire::{Packet, Welcome, Wire};
 use crate::ditto::link::{self, Heard, LinkOptions};
 use crate::ditto::{DittoClient, SetupError};
 use crate::settings::{Bridge, Mqtt, Qos};
@@ -329,6 +329,12 @@ impl Driver {
             }
             None => (None, &mut nowhere),
         };
+        // Before the letters: a broker that ends the connection over one does not send its message again.
+        if wire.is_some() {
+            while let Some(id) = self.core.acks.due() {
+                Wire::acknowledge(id, to);
+            }
+        }
         let mut letters_dropped = 0;
         for effect in self.core.effects() {
             match effect {
@@ -363,19 +369,9 @@ impl Driver {
             }
         }
         self.core.counts.letters_dropped += letters_dropped;
-        match wire {
-            Some(wire) => self.send(wire).map_err(LinkError::from),
-            None => Ok(()),
+        if let Some(wire) = wire {
+            self.outbox.send(wire, UNSENT_MAX, to, Instant::now())?;
         }
-    }
-
-    fn send(&mut self, wire: Wire) -> Result<(), WireError> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let (_, to) = link.outgoing();
-        while let Some(id) = self.core.acks.due() {
-            Wire::acknowledge(id, to);
-        }
-        self.outbox.send(wire, UNSENT_MAX, to, Instant::now())?;
         Ok(())
     }
 

@@ -59,3 +59,19 @@ fn s48_a_dead_letter_that_is_larger_than_the_broker_takes_is_cut_and_breaks_no_c
         assert_eq!(site.bridge.metric(CONNECTED), 1, "{version}:\n{}", site.bridge.child.log());
     }
 }
+
+#[test]
+fn s48_a_dead_letter_that_breaks_the_connection_does_so_once() {
+    // Nobody tells the limit.
+    let flags = ["--dead-letter-topic", "twinops/dead-letters", "--mqtt-version", "3.1.1"];
+    let site = Site::with("max_packet_size 2000\n", &flags);
+    create(site.ditto(), "org.t:a");
+    publish(site.mosquitto.port, T, &"\"".repeat(1_900), &[]);
+    site.bridge.reaches(CONNECTED, 2);
+    publish(site.mosquitto.port, T, r#"{"t": 1}"#, &[]);
+    becomes(site.ditto(), "org.t:a", "t", &json!(1));
+    // A message that was not acknowledged would have come again before that one, and its letter gone out again.
+    site.bridge.reaches(r#"mqtt_messages_total{result="written"}"#, 1);
+    assert_eq!(site.bridge.metric(r#"mqtt_rejected_total{reason="bad_json"}"#), 1);
+    assert_eq!(site.bridge.metric(CONNECTED), 2, "{}", site.bridge.child.log());
+}
