@@ -383,7 +383,7 @@ impl Driver {
 
     fn tick(&mut self, may_read: bool) -> Result<(), LinkError> {
         let now = Instant::now();
-        self.meter.tell(&self.core, &self.outbox, &self.telemetry, now);
+        self.meter.tell(&self.core, &self.outbox, &self.telemetry);
         self.ticks = self.ticks.wrapping_add(1);
         let Some(link) = &mut self.link else { return Ok(()) };
         if self.ticks.is_multiple_of(LOOK_EVERY) && link.is_outdated(&self.mqtt) {

@@ -50,7 +50,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub fn tell(&mut self, core: &Core, outbox: &Outbox, telemetry: &Telemetry, now: Instant) {
+    pub fn tell(&mut self, core: &Core, outbox: &Outbox, telemetry: &Telemetry) {
         let told = std::mem::replace(&mut self.told, core.counts.clone());
         let now_of_outbox = (outbox.dropped, outbox.refused, outbox.too_large, outbox.given_up);
         let (dropped, refused, too_large, given_up) =
@@ -85,7 +85,7 @@ impl Meter {
         ] {
             telemetry.mqtt_waiting(what, count);
         }
-        let population = core.population(now);
+        let population = core.population();
         for (state, count) in
             [("Online", population.online), ("Stale", population.stale), ("Unheard", population.unheard)]
         {

@@ -44,6 +44,20 @@ pub struct Population {
     pub unheard: u64,
 }
 
+impl Population {
+    /// One whose thing is there.
+    pub(super) fn count(&mut self, lane: &Lane, now: Instant) {
+        if !matches!(lane.known, Known::Yes(_)) {
+            return;
+        }
+        match presence(lane, now) {
+            Presence::Online => self.online += 1,
+            Presence::Stale => self.stale += 1,
+            Presence::Unheard => self.unheard += 1,
+        }
+    }
+}
+
 fn presence(lane: &Lane, now: Instant) -> Presence {
     match (lane.heard, lane.rules.stale_after) {
         (None, _) => Presence::Unheard,
@@ -57,16 +71,9 @@ impl Core {
         self.lanes.iter().map(|(_, lane)| lane).filter(|lane| matches!(lane.known, Known::Yes(_)))
     }
 
-    pub fn population(&self, now: Instant) -> Population {
-        let mut population = Population::default();
-        for lane in self.known() {
-            match presence(lane, now) {
-                Presence::Online => population.online += 1,
-                Presence::Stale => population.stale += 1,
-                Presence::Unheard => population.unheard += 1,
-            }
-        }
-        population
+    /// As it was within the last seconds.
+    pub fn population(&self) -> Population {
+        self.sweep.population
     }
 
     /// Those whose thing is there and that `wanted` admits, by id, at most `limit`, after the one called `after`.

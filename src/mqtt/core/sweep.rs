@@ -1,11 +1,12 @@
-//! Things that are forgotten, a few in each turn.
+//! A look at all things, a few in each turn: those that are missing are forgotten, and the others counted.
 use std::time::{Duration, Instant};
 
 use super::Core;
+use super::devices::Population;
 use super::lane::{Known, Lane};
 
 /// How often all lanes are looked at.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(1);
 /// Lanes looked at in one turn: well below a millisecond, so that no message waits for it.
 pub const SWEEP_LANES: usize = 1_000;
 
@@ -15,11 +16,14 @@ pub struct Sweep {
     began: Instant,
     /// Where it goes on; `None` when it is done.
     next: Option<usize>,
+    counting: Population,
+    /// As the last look found it.
+    pub population: Population,
 }
 
 impl Sweep {
     pub fn new(now: Instant) -> Self {
-        Self { began: now, next: None }
+        Self { began: now, next: None, counting: Population::default(), population: Population::default() }
     }
 
     /// When there is something to look at.
@@ -30,24 +34,29 @@ impl Sweep {
     /// Where to look in this turn.
     fn place(&mut self, now: Instant) -> Option<usize> {
         if self.next.is_none() && now.saturating_duration_since(self.began) >= SWEEP {
-            (self.began, self.next) = (now, Some(0));
+            (self.began, self.next, self.counting) = (now, Some(0), Population::default());
         }
         self.next
     }
 }
 
 impl Core {
-    /// Looks at the next lanes, when it is time, and forgets things that are missing.
+    /// Looks at the next lanes, when it is time.
     pub(super) fn sweep(&mut self, now: Instant) {
         let Some(first) = self.sweep.place(now) else { return };
         let places = self.lanes.capacity();
         let end = (first + SWEEP_LANES).min(places);
         for index in first..end {
-            if self.lanes.get(index).is_some_and(|lane| is_gone(lane, now)) {
+            let Some(lane) = self.lanes.get(index) else { continue };
+            self.sweep.counting.count(lane, now);
+            if is_gone(lane, now) {
                 self.forget(index);
             }
         }
         self.sweep.next = (end < places).then_some(end);
+        if self.sweep.next.is_none() {
+            self.sweep.population = self.sweep.counting;
+        }
     }
 
     /// Nothing else names the lane: nothing of it waits, and nothing is on its way.
@@ -69,8 +78,10 @@ fn is_gone(lane: &Lane, now: Instant) -> bool {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
+
     use super::super::CoreOptions;
-    use super::super::tests::{Bench, options, said};
+    use super::super::tests::{Bench, options, said, value};
     use super::*;
     use crate::ditto::link::What;
     use crate::ports::Refused;
@@ -105,6 +116,22 @@ mod tests {
         (0..10).for_each(|_| bench.later(Duration::ZERO));
         assert_eq!((lanes(&bench), bench.core.missing, bench.core.topics.len()), (1, 0, 1));
         assert!(bench.core.next_turn(bench.now()) > bench.now(), "done until the next time");
+    }
+
+    #[test]
+    fn devices_are_counted_when_all_were_looked_at() {
+        let count = 2 * SWEEP_LANES + 1;
+        let mut bench = Bench::new(CoreOptions { window: 10_000, ..options() });
+        for number in 0..count {
+            bench.say(&topic(number), r#"{"t": 1}"#);
+            bench.learn(json!(null), json!({}));
+            bench.merged(value("t", 1));
+        }
+        let online = |bench: &Bench| bench.core.population().online;
+        bench.later(SWEEP);
+        assert_eq!(online(&bench), 0, "no half of them is told");
+        (0..10).for_each(|_| bench.later(Duration::ZERO));
+        assert_eq!(online(&bench), count as u64);
     }
 
     #[test]
