@@ -4,6 +4,7 @@ mod broker;
 mod canary;
 mod checkers;
 mod ditto;
+mod effects;
 mod image;
 mod lifecycle;
 mod network;
