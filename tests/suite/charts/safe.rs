@@ -120,13 +120,19 @@ fn s44_rights_are_those_of_the_golden_file() {
     }
     for set in ["ditto", "engine"] {
         for (name, rules) in rights[set]["rules"].as_object().unwrap() {
-            for rule in
-                rules.as_array().unwrap().iter().filter(|rule| rule["resources"] == json!(["secrets"]))
-            {
+            let of = |resource: &str| {
+                let rules = rules.as_array().unwrap().clone().into_iter();
+                rules.filter(|rule| rule["resources"] == json!([resource])).collect::<Vec<_>>()
+            };
+            let is_named =
+                |rule: &Value| rule["resourceNames"].is_array() || rule["verbs"] == json!(["create"]);
+            for rule in of("secrets") {
                 assert!(name.starts_with("Role/"), "{name}: secrets of other namespaces");
-                let verbs = rule["verbs"].as_array().unwrap();
-                let named = rule["resourceNames"].is_array() || *verbs == [json!("create")];
-                assert!(named && !verbs.contains(&json!("list")), "{name}: {rule}");
+                let lists = rule["verbs"].as_array().unwrap().contains(&json!("list"));
+                assert!(is_named(&rule) && !lists, "{name}: {rule}");
+            }
+            for rule in of("leases") {
+                assert!(name.starts_with("Role/") && is_named(&rule), "{name}: the leases of others: {rule}");
             }
         }
         for part in ["facade", "bridge"] {

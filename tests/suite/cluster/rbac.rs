@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ACCOUNT, Desk, HOME, NO_RESYNC, OPERATOR, Operator, USER, chart, condition, ditto};
+use super::{
+    ACCOUNT, Desk, HOME, NO_RESYNC, OPERATOR, Operator, USER, account, chart, cluster, condition, ditto,
+    let_operator_lead,
+};
 use crate::support::wait_for;
 
 /// For an operator that lacks a right to run into it.
@@ -205,5 +208,30 @@ fn s44_a_right_that_is_rarely_used_is_missed_as_well() {
         let what = format!("no {verb} on {resource} to be noticed; the log:\n{}", operator.child.log());
         let named = format!("cannot {verb} resource \"{resource}\"");
         wait_for(&what, NOTICED, || operator.child.log().contains(&named).then_some(()));
+    }
+}
+
+/// Other controllers have theirs in the same namespace: whoever may change one decides who leads there.
+#[test]
+fn s44_the_leases_of_others_are_out_of_reach() {
+    let namespace = cluster().namespace();
+    let_operator_lead(cluster(), &namespace);
+    let kubeconfig = account(cluster());
+    for (verb, what, allowed) in [
+        ("create", "leases", true),
+        ("get", "leases/twinops", true),
+        ("update", "leases/twinops", true),
+        ("get", "leases/other", false),
+        ("update", "leases/other", false),
+        ("list", "leases", false),
+        ("watch", "leases", false),
+        ("patch", "leases/twinops", false),
+        ("delete", "leases/twinops", false),
+    ] {
+        let args = ["-n", &namespace, "auth", "can-i", verb, what];
+        let output = cluster().kubectl_with(&kubeconfig, &args);
+        // A no may come with its reason.
+        let answer = output.stdout.split_whitespace().next();
+        assert_eq!(answer, Some(if allowed { "yes" } else { "no" }), "{verb} {what}: {}", output.stderr);
     }
 }
