@@ -8,13 +8,17 @@ pub struct Process {
     _folder: tempfile::TempDir,
 }
 
+/// What many systems let a process open: files and connections together.
+const FILES: &str = "--nofile=1024:1024";
+
 impl Process {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twinops"));
+        let mut command = Command::new("prlimit");
+        command.args([FILES, env!("CARGO_BIN_EXE_twinops")]);
         command.args(["engine", "--listen", "127.0.0.1:0", "--pre-authenticated", "--data"]);
         command.arg(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("the twinops binary starts");
+        let mut child = command.spawn().expect("prlimit of util-linux starts the twinops binary");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line on stdout");
