@@ -8,6 +8,7 @@ pub mod engine;
 mod full_disk;
 mod live;
 mod pending;
+mod second_reader;
 mod streams;
 mod transcript;
 pub mod wire;
