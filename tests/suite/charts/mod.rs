@@ -14,6 +14,7 @@ mod safe;
 mod secrets;
 mod shape;
 mod sizes;
+mod token;
 mod values;
 
 use std::path::Path;

@@ -16,10 +16,14 @@ use crate::support::process::run;
 use crate::support::wait_for;
 
 /// Secrets of a namespace, by name and key.
-type Secrets = BTreeMap<&'static str, BTreeMap<&'static str, String>>;
+pub type Secrets = BTreeMap<&'static str, BTreeMap<&'static str, String>>;
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
 
 /// The first container of a pod as a process: mounted Secrets become files below `root`.
-fn as_process(pod: &Value, secrets: &Secrets, root: &Path) -> Command {
+pub fn as_process(pod: &Value, secrets: &Secrets, root: &Path) -> Command {
     let container = &pod["spec"]["containers"][0];
     let volumes = pod["spec"]["volumes"].as_array().expect("volumes");
     let mut places = vec![];
@@ -29,9 +33,12 @@ fn as_process(pod: &Value, secrets: &Secrets, root: &Path) -> Command {
         let real = root.join(place.trim_start_matches('/'));
         fs::create_dir_all(&real).expect("a folder");
         let secret = &secrets[volume["secret"]["secretName"].as_str().expect("a Secret")];
-        // Only what is named is mounted.
-        for item in volume["secret"]["items"].as_array().expect("items") {
-            let (key, path) = (item["key"].as_str().expect("a key"), item["path"].as_str().expect("a path"));
+        // Only what is named is mounted, and everything where nothing is.
+        let items: Vec<(&str, &str)> = match volume["secret"]["items"].as_array() {
+            Some(items) => items.iter().map(|item| (text(&item["key"]), text(&item["path"]))).collect(),
+            None => secret.keys().map(|key| (*key, *key)).collect(),
+        };
+        for (key, path) in items {
             fs::write(real.join(path), &secret[key]).expect("a file");
         }
         places.push((place.to_owned(), real.display().to_string()));

@@ -29,6 +29,7 @@ mod views;
 mod writes;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -132,7 +133,6 @@ impl Operator {
     }
 
     pub fn start_as(kubeconfig: &Path, ditto: &Ditto, folder: &Path, more: &[&str]) -> Self {
-        static STARTS: AtomicU32 = AtomicU32::new(0);
         let mut command = twinops();
         command.args(["operator", "--management-listen", "127.0.0.1:0"]);
         if !more.contains(&"--log-level") {
@@ -143,9 +143,15 @@ impl Operator {
         if !more.contains(&"--ditto-token-file") {
             command.args(["--ditto-pre-authenticated", OPERATOR]);
         }
+        Self::of(&command, folder)
+    }
+
+    /// Of a command that says everything.
+    pub fn of(command: &Command, folder: &Path) -> Self {
+        static STARTS: AtomicU32 = AtomicU32::new(0);
         // A log of its own, so that the address in it is that of this start.
         let name = format!("operator-{}", STARTS.fetch_add(1, Ordering::Relaxed));
-        let mut child = Child::start(&name, &command, folder).expect("the operator starts");
+        let mut child = Child::start(&name, command, folder).expect("the operator starts");
         let management = wait_for("the operator's management port", STARTS_WITHIN, || {
             assert!(child.ended().is_none(), "the operator ended:\n{}", child.log());
             last_after(&child.log(), "operator: management ")
