@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What a form in a browser can send to any site; a message is never one of these.
 const FORMS: [&str; 4] = ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"];
 
-/// `POST /things/{thing_id}/messages/{subject}`: the body as it is, and the answer as it comes.
+/// `POST /things/{thing_id}/messages/{subject}`: the body as it is, and the answer as it is.
 pub async fn send(
     State(facade): State<Arc<Facade>>,
     OfMessage(id, subject): OfMessage,
@@ -93,7 +93,7 @@ async fn passed_on(answer: Answer) -> Result<Response, Problem> {
         return Ok(reply::empty(status));
     }
     let kind = answer.headers.get(header::CONTENT_TYPE).cloned();
-    let mut response = Response::new(answer.stream());
+    let mut response = Response::new(answer.bytes().await?.into());
     *response.status_mut() = status;
     let fallback = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind.unwrap_or(fallback));

@@ -20,6 +20,7 @@ mod owner;
 mod page;
 mod pages;
 mod policies;
+mod pool;
 mod problem;
 mod reply;
 mod routes;
@@ -56,6 +57,10 @@ pub enum FacadeError {
         "without credentials only loopback is served, and {0} is not: choose another --auth, or listen on 127.0.0.1"
     )]
     OpenNotLoopback(SocketAddr),
+    #[error(
+        "the Ditto URL {0} names no host; set --ditto-url (DITTO_API_URL) to something like http://127.0.0.1:8080"
+    )]
+    Url(String),
     #[error("cannot set up TLS: {0}")]
     Tls(String),
     #[error(
@@ -122,7 +127,8 @@ pub async fn start(
             &settings.ditto_url,
             settings.ditto_timeout,
             telemetry.clone(),
-        ),
+        )
+        .ok_or_else(|| FacadeError::Url(settings.ditto_url.clone()))?,
         auth: auth::Auth::new(&settings.auth, upstream::http_client(&issuer), telemetry.clone())
             .map_err(FacadeError::Credentials)?,
         health: health::Health::new(upstream::http_client(&tls), &settings)

@@ -1,22 +1,24 @@
 //! Ditto over HTTP: one pool of connections, one call at a time through it, always as the caller.
 //!
 //! What goes out is put together here from parts that were checked; no header of a client is ever passed on as such.
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use super::ask::Correlation;
 use super::auth::Caller;
 use super::names::{self, NameError, Shape};
+use super::pool::{Drawn, Pool};
 use super::problem::Problem;
 use crate::telemetry::Telemetry;
 use crate::telemetry::traces;
@@ -28,39 +30,45 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 const QUERY: &AsciiSet = &SEGMENT.remove(b'/').remove(b',').remove(b'(').remove(b')').remove(b'*');
 /// The longest answer that is read: a page of 200 things of Ditto's largest size, 100k characters each.
 const ANSWER_BYTES_MAX: usize = 24 * 1_024 * 1_024;
+/// What is left of an answer may come for so long at least, however late it began.
+const REST: Duration = Duration::from_secs(1);
 /// A host that is there answers a connect within milliseconds.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// Shorter than the 60 s after which Ditto's gateway and nginx hang up, so that no call meets a closed connection.
+/// Fewer than the 60 s after which a server usually hangs up.
 const IDLE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(30);
-/// Idle connections kept by each thread that serves; each waits for its next request.
-const IDLE_CONNECTIONS_MAX: usize = 128;
+/// Idle connections of a client for what is asked for seldom.
+const IDLE_CONNECTIONS_MAX: usize = 4;
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("correlation-id");
 
-/// An HTTP client for `http` and `https`. Nothing is followed, and no proxy of the environment is used.
+/// An HTTP client for what is asked for seldom. Nothing is followed, and no proxy of the environment is used.
 pub type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-pub fn http_client(tls: &rustls::ClientConfig) -> HttpClient {
+/// Connects over `http` and `https`.
+pub fn connector(tls: &rustls::ClientConfig) -> HttpsConnector<HttpConnector> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_DEADLINE));
-    let connector = HttpsConnectorBuilder::new()
+    HttpsConnectorBuilder::new()
         .with_tls_config(tls.clone())
         .https_or_http()
         .enable_http1()
-        .wrap_connector(connector);
+        .wrap_connector(connector)
+}
+
+pub fn http_client(tls: &rustls::ClientConfig) -> HttpClient {
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_CONNECTION_AGE_MAX)
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         .pool_timer(TokioTimer::new())
-        .build(connector)
+        .build(connector(tls))
 }
 
 /// One request below `/api/2`.
 #[derive(Clone, Debug)]
 pub struct Call {
     pub method: Method,
-    /// Path and query, percent-encoded.
+    /// From `/api/2` on: path and query, percent-encoded.
     target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -70,7 +78,8 @@ pub struct Call {
 
 impl Call {
     pub fn new(method: Method, segments: &[&str]) -> Self {
-        let mut target = String::with_capacity(128);
+        let mut target = String::with_capacity(256);
+        target.push_str("/api/2");
         for segment in segments {
             target.push('/');
             target.extend(utf8_percent_encode(segment, SEGMENT));
@@ -131,31 +140,31 @@ impl Call {
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    body: Incoming,
+    body: Drawn,
+    /// When it must be here to its end.
+    due: Instant,
 }
 
 impl Answer {
     /// The body as text.
     pub async fn text(self) -> Result<String, Problem> {
-        let failed = || {
-            Problem::new(
-                StatusCode::BAD_GATEWAY,
-                "facade:ditto.failed",
-                "Ditto's answer broke off; try again",
-            )
+        String::from_utf8(Vec::from(self.bytes().await?)).map_err(|_| broke_off())
+    }
+
+    /// The body as it is.
+    pub async fn bytes(self) -> Result<Bytes, Problem> {
+        let due = self.due.max(Instant::now() + REST);
+        let body = timeout_at(due, Limited::new(self.body, ANSWER_BYTES_MAX).collect()).await;
+        let late = |_| {
+            tracing::warn!("an answer of Ditto takes too long");
+            Problem::unavailable()
         };
-        let body = Limited::new(self.body, ANSWER_BYTES_MAX).collect().await.map_err(|_| failed())?;
-        String::from_utf8(Vec::from(body.to_bytes())).map_err(|_| failed())
+        Ok(body.map_err(late)?.map_err(|_| broke_off())?.to_bytes())
     }
 
     /// The body in the facade's names.
     pub async fn renamed(self, shape: Shape) -> Result<String, Problem> {
         names::to_client(&self.text().await?, shape).map_err(|error| foreign(&error))
-    }
-
-    /// The body as it comes.
-    pub fn stream(self) -> Body {
-        Body::new(self.body)
     }
 
     pub fn etag(&self) -> Option<&HeaderValue> {
@@ -175,6 +184,11 @@ impl Answer {
     }
 }
 
+fn broke_off() -> Problem {
+    let detail = "Ditto's answer broke off; try again";
+    Problem::new(StatusCode::BAD_GATEWAY, "facade:ditto.failed", detail)
+}
+
 /// Ditto answered with what is no answer of Ditto's.
 pub fn foreign(error: &NameError) -> Problem {
     tracing::warn!(%error, "an answer that is not Ditto's; check --ditto-url and any proxy before it");
@@ -184,17 +198,27 @@ pub fn foreign(error: &NameError) -> Problem {
 /// Ditto, for every caller.
 pub struct Upstream {
     /// One for each thread that serves: a connection to Ditto lives where it was opened.
-    http: Vec<HttpClient>,
-    /// With `/api/2`, without a slash at the end.
-    base: String,
+    pools: Vec<Arc<Pool>>,
+    url: String,
+    /// What stands before `/api/2`, usually nothing.
+    path: String,
     deadline: Duration,
     telemetry: Telemetry,
 }
 
 impl Upstream {
-    pub fn new(tls: &rustls::ClientConfig, url: &str, deadline: Duration, telemetry: Telemetry) -> Self {
-        let http = (0..workers::count()).map(|_| http_client(tls)).collect();
-        Self { http, base: format!("{url}/api/2"), deadline, telemetry }
+    /// `None` where the URL names no host.
+    pub fn new(
+        tls: &rustls::ClientConfig,
+        url: &str,
+        deadline: Duration,
+        telemetry: Telemetry,
+    ) -> Option<Self> {
+        let ditto = Uri::try_from(url).ok()?;
+        let pools =
+            (0..workers::count()).map(|_| Pool::new(connector(tls), &ditto)).collect::<Option<_>>()?;
+        let path = ditto.path().trim_end_matches('/').to_owned();
+        Some(Self { pools, url: url.to_owned(), path, deadline, telemetry })
     }
 
     /// One call as `caller`; whatever Ditto answers is an answer.
@@ -203,7 +227,8 @@ impl Upstream {
         let (name, value) = caller.login();
         headers.insert(name, value);
         headers.insert(CORRELATION_ID, id.id.clone());
-        let uri = Uri::try_from(format!("{}{target}", self.base)).map_err(|_| {
+        let target = if self.path.is_empty() { target } else { format!("{}{target}", self.path) };
+        let uri = Uri::try_from(target).map_err(|_| {
             Problem::new(
                 StatusCode::URI_TOO_LONG,
                 "facade:url.toolong",
@@ -217,23 +242,23 @@ impl Upstream {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        let started = Instant::now();
         let deadline = deadline.unwrap_or(self.deadline);
-        let http = &self.http[workers::here() % self.http.len()];
-        let asked = tokio::time::timeout(deadline, http.request(request)).instrument(span.clone());
+        let due = Instant::now() + deadline;
+        let pool = &self.pools[workers::here() % self.pools.len()];
+        let asked = timeout_at(due, pool.ask(request)).instrument(span.clone());
         let (outcome, result) = match asked.await {
             Ok(Ok(response)) => {
                 traces::describe(&span, word, None, response.status().as_u16());
                 let (parts, body) = response.into_parts();
-                let answer = Answer { status: parts.status, headers: parts.headers, body };
+                let answer = Answer { status: parts.status, headers: parts.headers, body, due };
                 (outcome(parts.status), Ok(answer))
             }
             Ok(Err(error)) => {
-                tracing::warn!(ditto = self.base, error = %cause(&error), "Ditto does not answer");
+                tracing::warn!(ditto = self.url, error = %cause(&error), "Ditto does not answer");
                 ("unreached", Err(Problem::unavailable()))
             }
             Err(_) => {
-                tracing::warn!(ditto = self.base, waited = ?started.elapsed(), "Ditto takes too long");
+                tracing::warn!(ditto = self.url, waited = ?deadline, "Ditto takes too long");
                 ("late", Err(Problem::unavailable()))
             }
         };
@@ -289,10 +314,10 @@ mod tests {
             ("a:x\r\nb: c", "/things/a:x%0D%0Ab:%20c"),
         ];
         for (id, target) in rows {
-            assert_eq!(Call::get(&["things", id]).target, target);
+            assert_eq!(Call::get(&["things", id]).target, format!("/api/2{target}"));
         }
         let call =
             Call::get(&["search", "things"]).query("filter", "eq(a,\"x&y=#\")").query("option", "size(1)");
-        assert_eq!(call.target, "/search/things?filter=eq(a,%22x%26y%3D%23%22)&option=size(1)");
+        assert_eq!(call.target, "/api/2/search/things?filter=eq(a,%22x%26y%3D%23%22)&option=size(1)");
     }
 }

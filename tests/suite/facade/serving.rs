@@ -1,13 +1,14 @@
 //! TLS that follows its files, and an end in which nothing is lost.
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use twinops::settings::{Credentials, FacadeAuth, Tls};
+use twinops::settings::{self, Credentials, FacadeAuth, Tls};
 
-use super::{Facade, PATIENCE, settings};
+use super::{Facade, PATIENCE};
 use crate::contract::engine::Engine;
 use crate::support::ditto::{self, STARTS_WITHIN, last_after};
 use crate::support::process::{Child, Signal};
@@ -65,7 +66,7 @@ fn a_new_certificate_is_shown_and_a_broken_one_is_not() {
     certificate(folder.path(), "first", "1");
     let (engine, path) = (Engine::in_memory(), folder.path());
     let tls = Some(Tls { certificate: path.join("cert.pem"), key: path.join("key.pem") });
-    let facade = Facade::with(twinops::settings::Facade { tls, ..settings(&engine.base, open()) });
+    let facade = Facade::with(twinops::settings::Facade { tls, ..super::settings(&engine.base, open()) });
     assert_eq!((facade.get("/health").status, shown(&facade).as_str()), (200, "first"));
     let first = end(&facade);
     certificate(path, "second", "3");
@@ -138,6 +139,28 @@ fn f48_an_end_under_load_loses_no_request_and_says_so_to_sockets() {
     });
     assert_eq!(close, Some(1001));
     wait_for("the facade to end", PATIENCE, || child.ended()).success().then_some(()).expect("it ends well");
+}
+
+#[test]
+fn an_answer_of_ditto_that_stalls_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ditto = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut open = vec![];
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            assert!(stream.read(&mut [0; 4_096]).unwrap() > 0);
+            let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"thingId\":";
+            stream.write_all(half).unwrap();
+            open.push(stream);
+        }
+    });
+    let short = Duration::from_millis(300);
+    let facade = Facade::with(settings::Facade { ditto_timeout: short, ..super::settings(&ditto, open()) });
+    for _ in 0..2 {
+        let reply = facade.get("/things/com.example:t");
+        assert_eq!((reply.status, reply.code().as_str()), (503, "facade:ditto.unavailable"));
+    }
 }
 
 #[test]
