@@ -6,7 +6,8 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,7 +15,7 @@ use axum::body::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -27,7 +28,7 @@ use super::talk::{Answered, Asked, Talk, Wire};
 
 /// From the first byte of a head, or the end of the answer before it, to its end. Longer than the pools of clients keep
 /// a connection that they do not use.
-const HEAD_DEADLINE: Duration = Duration::from_secs(75);
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(75);
 /// The largest head, in bytes: twice what Ditto takes of headers, and a token. Beyond it 431.
 const HEAD_BYTES_MAX: usize = 24 * 1_024;
 /// The most headers. Beyond it 431.
@@ -69,49 +70,67 @@ struct Idle<S> {
 pub struct Connection {
     pub router: Router,
     pub peer: IpAddr,
+    /// Usually [`HEAD_DEADLINE`].
+    pub head_deadline: Duration,
     /// What is asked for until then is answered.
-    pub close: CancellationToken,
+    pub close: Close,
+}
+
+/// When connections are to end.
+#[derive(Clone, Default)]
+pub struct Close {
+    token: CancellationToken,
+    /// The same: a look at the token takes a lock that all connections share.
+    is_closed: Arc<AtomicBool>,
+}
+
+impl Close {
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.token.cancel();
+    }
 }
 
 impl Connection {
     /// Serves until one of both sides hangs up.
     pub async fn serve(self, socket: impl Socket) {
         let mut idle = Idle { socket, unread: Bytes::new(), asked: false };
-        let mut deadline = Instant::now() + HEAD_DEADLINE;
-        let mut clock = pin!(sleep(HEAD_DEADLINE));
+        let mut deadline = Instant::now() + self.head_deadline;
+        let mut clock = pin!(sleep(self.head_deadline));
         let mut soon = false;
         loop {
             let Idle { socket, unread, .. } = idle;
-            match self.talk(socket, unread, soon.then_some(clock.as_mut())).await {
+            match self.talk(socket, unread, soon, clock.as_mut()).await {
                 Some(left) => idle = left,
                 None => return,
             }
             let since = Instant::now();
             // Bytes that are no request, such as a part of what TLS wraps, win no time.
             if idle.asked {
-                deadline = since + HEAD_DEADLINE;
+                deadline = since + self.head_deadline;
             }
             if idle.unread.is_empty() {
                 clock.as_mut().reset(deadline);
                 tokio::select! {
                     _ = idle.socket.tcp().readable() => {}
                     () = &mut clock => return,
-                    () = self.close.cancelled() => return part(idle.socket).await,
+                    () = self.close.token.cancelled() => return part(idle.socket).await,
                 }
             }
             soon = idle.asked && since.elapsed() < SOON;
         }
     }
 
-    /// Answers requests until there is none, or none within [`SOON`] by the clock `soon`; what is left to go on with, if
-    /// the connection goes on.
+    /// Answers requests until there is none, or with `keeps` none within [`SOON`] by the clock; what is left to go on
+    /// with, if the connection goes on.
     async fn talk<S: Socket>(
         &self,
         socket: S,
         unread: Bytes,
-        mut soon: Option<Pin<&mut Sleep>>,
+        keeps: bool,
+        mut clock: Pin<&mut Sleep>,
     ) -> Option<Idle<S>> {
-        let talk = Arc::<Talk>::default();
+        let talk = Talk::begins();
         let (router, peer) = (TowerToHyperService::new(self.router.clone()), Peer(self.peer));
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let mut request = request.map(|body| Asked::body(body, &talk));
@@ -120,8 +139,8 @@ impl Connection {
             async move { answer.await.map(|answer| answer.map(|body| Answered::new(body, talk))) }
         });
         let http = Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
+            // It would set one for each request.
+            .header_read_timeout(None)
             .max_headers(HEADERS_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(64 * 1_024)
@@ -129,28 +148,37 @@ impl Connection {
             .with_upgrades();
         // In a box: an idle connection does not hold the place for it.
         let mut http = Box::new(http);
-        let mut close = pin!(self.close.cancelled());
-        let (mut closing, mut asked) = (false, 0);
-        if let Some(soon) = &mut soon {
-            soon.as_mut().reset(Instant::now() + SOON);
-        }
+        let mut close = pin!(self.close.token.cancelled());
+        let (mut waits, mut closing, mut asked) = (false, false, 0);
+        let pause = if keeps { SOON } else { self.head_deadline };
+        clock.as_mut().reset(Instant::now() + pause);
         let ended = poll_fn(|cx| {
-            if !closing && close.as_mut().poll(cx).is_ready() {
+            // Asked once: it wakes this task whenever the time has come.
+            if !waits {
+                waits = close.as_mut().poll(cx).is_pending();
+            }
+            if !closing && self.close.is_closed.load(Ordering::Acquire) {
                 closing = true;
                 Pin::new(&mut *http).graceful_shutdown();
             }
             if let Poll::Ready(ended) = Pin::new(&mut *http).poll(cx) {
-                return Poll::Ready(Some(ended));
+                return Poll::Ready(Some(ended.map_err(|error| error.to_string())));
             }
-            while let Some(soon) = &mut soon {
-                ready!(soon.as_mut().poll(cx));
+            if talk.is_idle() && !keeps {
+                return Poll::Ready(None);
+            }
+            while clock.as_mut().poll(cx).is_ready() {
                 if talk.is_idle() && talk.asked() == asked {
-                    break;
+                    return Poll::Ready(None);
+                }
+                let left = self.head_deadline.saturating_sub(talk.waited().unwrap_or_default());
+                if left.is_zero() {
+                    return Poll::Ready(Some(Err(format!("no request within {:?}", self.head_deadline))));
                 }
                 asked = talk.asked();
-                soon.as_mut().reset(Instant::now() + SOON);
+                clock.as_mut().reset(Instant::now() + pause.min(left));
             }
-            if talk.is_idle() { Poll::Ready(None) } else { Poll::Pending }
+            Poll::Pending
         });
         match ended.await {
             None => http.into_parts().map(|parts| {
@@ -178,13 +206,13 @@ mod tests {
     /// More than the buffers of both sockets take.
     const LONG: usize = 16 * 1_024 * 1_024;
 
-    fn connection(close: &CancellationToken) -> Connection {
+    fn connection(close: &Close) -> Connection {
         let router = Router::new()
             .route("/short", get(|| async { "short" }))
             .route("/long", get(|| async { "x".repeat(LONG) }))
             .route("/refused", post(|| async { axum::http::StatusCode::UNAUTHORIZED }))
             .route("/read", post(|body: String| async { body }));
-        Connection { router, peer: [127, 0, 0, 1].into(), close: close.clone() }
+        Connection { router, peer: [127, 0, 0, 1].into(), head_deadline: HEAD_DEADLINE, close: close.clone() }
     }
 
     async fn pair() -> (TcpStream, TcpStream) {
@@ -194,7 +222,7 @@ mod tests {
     }
 
     /// A client whose connection is served.
-    async fn served(close: &CancellationToken) -> (TcpStream, JoinHandle<()>) {
+    async fn served(close: &Close) -> (TcpStream, JoinHandle<()>) {
         let (client, server) = pair().await;
         (client, tokio::spawn(connection(close).serve(server)))
     }
@@ -211,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn after_an_answer_only_the_socket_is_kept() {
         let (mut client, mut server) = pair().await;
-        let connection = connection(&CancellationToken::new());
+        let connection = connection(&Close::default());
         let half = GET.len() / 2;
         // Half a request is none, and what came of it with the one before is not lost.
         let rows = [
@@ -222,7 +250,7 @@ mod tests {
         for (sent, kept) in rows {
             client.write_all(&sent).await.unwrap();
             server.readable().await.unwrap();
-            let idle = connection.talk(server, Bytes::new(), None).await.unwrap();
+            let idle = connection.talk(server, Bytes::new(), false, pin!(sleep(SOON))).await.unwrap();
             assert!(idle.asked && idle.unread == GET[..kept], "{:?}", idle.unread);
             read(&mut client, 1, "\r\n\r\nshort").await;
             server = idle.socket;
@@ -233,7 +261,7 @@ mod tests {
     async fn a_body_that_comes_by_itself_leaves_only_the_socket_too() {
         for ask in ["content-length: 5\r\n", "content-length: 5\r\nexpect: 100-continue\r\n"] {
             let (mut client, server) = pair().await;
-            let connection = connection(&CancellationToken::new());
+            let connection = connection(&Close::default());
             let sent = async {
                 let head = format!("POST /read HTTP/1.1\r\nhost: x\r\n{ask}\r\n");
                 client.write_all(head.as_bytes()).await.unwrap();
@@ -243,7 +271,7 @@ mod tests {
             };
             let talk = async {
                 server.readable().await.unwrap();
-                connection.talk(server, Bytes::new(), None).await
+                connection.talk(server, Bytes::new(), false, pin!(sleep(SOON))).await
             };
             let both = tokio::time::timeout(SOON * 10, async { tokio::join!(sent, talk) });
             let (answer, idle) = both.await.expect("it does not wait for the next request");
@@ -256,7 +284,7 @@ mod tests {
         let rows =
             ["GET /short HTTP/1.0\r\n\r\n", "GET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"];
         for sent in rows {
-            let (mut client, ended) = served(&CancellationToken::new()).await;
+            let (mut client, ended) = served(&Close::default()).await;
             client.write_all(sent.as_bytes()).await.unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();
@@ -269,7 +297,7 @@ mod tests {
     async fn requests_in_any_pieces_are_answered_one_by_one() {
         let all = [GET, b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nshort", GET].concat();
         for piece in [1, 7, GET.len(), GET.len() + 7, all.len()] {
-            let (mut client, _) = served(&CancellationToken::new()).await;
+            let (mut client, _) = served(&Close::default()).await;
             client.set_nodelay(true).unwrap();
             for bytes in all.chunks(piece) {
                 client.write_all(bytes).await.unwrap();
@@ -282,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_rest_of_a_refused_body_is_never_a_request() {
-        let (mut client, _) = served(&CancellationToken::new()).await;
+        let (mut client, _) = served(&Close::default()).await;
         let head = format!("POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", GET.len() * 3);
         client.write_all(head.as_bytes()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -298,7 +326,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_taken_slowly_is_sent_to_its_end() {
-        let (mut client, _) = served(&CancellationToken::new()).await;
+        let (mut client, _) = served(&Close::default()).await;
         client.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
         client.write_all(GET).await.unwrap();
@@ -309,11 +337,11 @@ mod tests {
     #[tokio::test]
     async fn who_asks_again_soon_keeps_the_connection_ready_for_a_while() {
         let (mut client, server) = pair().await;
-        let connection = connection(&CancellationToken::new());
-        let mut clock = pin!(sleep(SOON));
+        let connection = connection(&Close::default());
         client.write_all(GET).await.unwrap();
         let started = Instant::now();
-        let mut talk = pin!(connection.talk(server, Bytes::new(), Some(clock.as_mut())));
+        let clock = pin!(sleep(SOON));
+        let mut talk = pin!(connection.talk(server, Bytes::new(), true, clock));
         for _ in 0..2 {
             tokio::select! {
                 _ = &mut talk => panic!("it is kept"),
@@ -324,15 +352,69 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn s10_who_does_not_end_a_head_is_hung_up_on_whatever_came_before() {
+        const UNREAD: &[u8] = b"POST /refused HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nshort";
+        let head_deadline = SOON * 2;
+        for (before, piece) in [
+            (vec![], &b"GET /short"[..]),
+            (vec![GET], b"GET /short"),
+            (vec![GET; 3], b"GET /short"),
+            (vec![UNREAD], b"GET /short"),
+            (vec![GET, GET, UNREAD], b""),
+        ] {
+            let (mut client, server) = pair().await;
+            let connection = Connection { head_deadline, ..connection(&Close::default()) };
+            let ended = tokio::spawn(connection.serve(server));
+            for request in &before {
+                client.write_all(request).await.unwrap();
+                read(&mut client, 1, "\r\n\r\n").await;
+            }
+            let started = Instant::now();
+            let slow = async {
+                for _ in 0..30 {
+                    drop(client.write_all(piece).await);
+                    sleep(head_deadline / 10).await;
+                }
+            };
+            tokio::select! {
+                () = slow => panic!("it takes its time after {} requests", before.len()),
+                _ = ended => assert!(started.elapsed() >= head_deadline * 3 / 4, "{:?}", started.elapsed()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_slowly_is_given_the_time_and_who_reads_nothing_is_not() {
+        for (reads, whole) in [(true, true), (false, false)] {
+            let (mut client, server) = pair().await;
+            let connection = Connection { head_deadline: SOON, ..connection(&Close::default()) };
+            let ended = tokio::spawn(connection.serve(server));
+            client.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+            let (mut all, mut piece) = (0, vec![0; LONG / 8]);
+            for _ in 0..10 {
+                sleep(SOON / 4).await;
+                if reads {
+                    all += client.read(&mut piece).await.unwrap_or_default();
+                }
+            }
+            while let Ok(count @ 1..) = client.read(&mut piece).await {
+                all += count;
+            }
+            assert_eq!(all > LONG, whole, "{all}");
+            ended.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
     async fn closing_ends_what_is_idle_and_lets_what_is_asked_end() {
-        let close = CancellationToken::new();
+        let close = Close::default();
         let (mut idle, ended) = served(&close).await;
         idle.write_all(GET).await.unwrap();
         read(&mut idle, 1, "short").await;
         let (mut busy, answers) = served(&close).await;
         busy.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
-        close.cancel();
+        close.close();
         ended.await.unwrap();
         let mut all = vec![];
         busy.read_to_end(&mut all).await.unwrap();

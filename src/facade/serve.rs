@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::connection::{Close, Connection, HEAD_DEADLINE};
 use super::tls;
 use crate::workers::Workers;
 
@@ -37,7 +37,7 @@ impl Server {
     pub async fn run(self, listener: TcpListener, stop: CancellationToken) {
         let acceptor = self.certificate.as_ref().map(tls::Server::acceptor);
         let follow = self.certificate.map(|certificate| tokio::spawn(certificate.follow()));
-        let close = CancellationToken::new();
+        let close = Close::default();
         let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let delayed = async {
             stop.cancelled().await;
@@ -55,7 +55,8 @@ impl Server {
             };
             let Some((stream, peer)) = taken(accepted).await else { continue };
             let peer = peer.ip().to_canonical();
-            let connection = Connection { router: self.router.clone(), peer, close: close.clone() };
+            let (router, close) = (self.router.clone(), close.clone());
+            let connection = Connection { router, peer, head_deadline: HEAD_DEADLINE, close };
             let acceptor = acceptor.clone();
             self.workers.spawn(async move {
                 serve(connection, stream, acceptor).await;
@@ -63,7 +64,7 @@ impl Server {
             });
         }
         drop(listener);
-        close.cancel();
+        close.close();
         self.workers.drained(DRAIN).await;
         if let Some(follow) = follow {
             follow.abort();

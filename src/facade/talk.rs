@@ -4,16 +4,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 /// Looked at between two turns of the connection's task, in which nothing of it changes.
-#[derive(Default)]
 pub struct Talk {
     /// Requests that have begun.
     asked: AtomicU64,
+    begun: Instant,
+    /// When the last answer was at its end, or a part of it was sent, in milliseconds since then.
+    moved: AtomicU64,
     /// An answer is not at its end.
     answering: AtomicBool,
     /// The body of the request is not read to its end.
@@ -28,6 +32,20 @@ pub struct Talk {
 }
 
 impl Talk {
+    pub fn begins() -> Arc<Self> {
+        Arc::new(Self {
+            begun: Instant::now(),
+            moved: AtomicU64::default(),
+            asked: AtomicU64::default(),
+            answering: AtomicBool::default(),
+            unread: AtomicBool::default(),
+            heard: AtomicBool::default(),
+            quiet: AtomicBool::default(),
+            unsent: AtomicBool::default(),
+            closing: AtomicBool::default(),
+        })
+    }
+
     /// A request is there.
     fn begin(&self) {
         self.asked.fetch_add(1, Ordering::Relaxed);
@@ -38,6 +56,18 @@ impl Talk {
 
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    fn moves(&self) {
+        let since = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(since, Ordering::Relaxed);
+    }
+
+    /// How long there has been no request, and no part of an answer sent; `None` while one is answered.
+    pub fn waited(&self) -> Option<Duration> {
+        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        let answering = self.answering.load(Ordering::Relaxed);
+        (!answering).then(|| self.begun.elapsed().saturating_sub(moved))
     }
 
     /// Whether everything that was asked is answered, the answers are sent, and nothing of a next request is there.
@@ -129,6 +159,7 @@ impl HttpBody for Answered {
 impl Drop for Answered {
     fn drop(&mut self) {
         if self.talk.asked() == self.number {
+            self.talk.moves();
             self.talk.answering.store(false, Ordering::Relaxed);
         }
     }
@@ -185,7 +216,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.talk.unsent.store(true, Ordering::Relaxed);
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+        self.talk.moves();
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -194,7 +227,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.talk.unsent.store(true, Ordering::Relaxed);
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, slices))?;
+        self.talk.moves();
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
