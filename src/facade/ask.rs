@@ -176,15 +176,14 @@ impl Query {
     }
 }
 
-/// A segment of the path by name, decoded.
-async fn segments(parts: &mut Parts) -> Result<Vec<(String, String)>, Problem> {
+/// The segments of the path that have names, decoded.
+async fn segments(parts: &mut Parts) -> Result<RawPathParams, Problem> {
     let wrong = |_| Problem::invalid("facade:path.invalid", "the path is no UTF-8");
-    let params = RawPathParams::from_request_parts(parts, &()).await.map_err(wrong)?;
-    Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    RawPathParams::from_request_parts(parts, &()).await.map_err(wrong)
 }
 
-fn named<'s>(segments: &'s [(String, String)], name: &str) -> &'s str {
-    segments.iter().find(|(found, _)| found == name).map_or("", |(_, value)| value)
+fn named<'s>(segments: &'s RawPathParams, name: &str) -> &'s str {
+    segments.iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value)
 }
 
 /// `{thing_id}` of the path.

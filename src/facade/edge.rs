@@ -1,8 +1,10 @@
 //! What every request passes on its way in and every answer on its way out.
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -19,6 +21,9 @@ use crate::telemetry::traces::{self, TraceContext};
 
 /// The longest correlation id taken from a client, in bytes: Ditto's headers have room for 5,120 together.
 const ID_BYTES_MAX: usize = 100;
+/// Where clients send it.
+static ID_NAMES: [HeaderName; 3] =
+    [CORRELATION_ID, HeaderName::from_static("x-correlation-id"), HeaderName::from_static("x-request-id")];
 /// Ids that begin so are the reconciler's, by which it knows its own writes: nobody else may use them.
 const RESERVED: &str = "twinops-";
 /// How long a browser remembers what it may do, in seconds.
@@ -106,8 +111,7 @@ fn refusal(request: &Request, origins: &[String]) -> Option<Problem> {
 
 /// The client's, where it is a plain word; a fresh one otherwise.
 fn correlation_id(headers: &HeaderMap) -> HeaderValue {
-    let names = ["correlation-id", "x-correlation-id", "x-request-id"];
-    let given = names.iter().find_map(|name| headers.get(*name));
+    let given = ID_NAMES.iter().find_map(|name| headers.get(name));
     let plain = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
         (1..=ID_BYTES_MAX).contains(&bytes.len())
@@ -118,11 +122,14 @@ fn correlation_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 fn fresh_id() -> HeaderValue {
-    static PROCESS: std::sync::LazyLock<String> =
-        std::sync::LazyLock::new(|| uuid::Uuid::new_v4().simple().to_string()[..12].to_owned());
+    static OF_PROCESS: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| format!("facade-{}-", &uuid::Uuid::new_v4().simple().to_string()[..12]));
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let id = format!("facade-{}-{}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
-    HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("facade"))
+    let mut id = String::with_capacity(OF_PROCESS.len() + 20);
+    id.push_str(&OF_PROCESS);
+    let written = write!(id, "{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let value = written.ok().and_then(|()| HeaderValue::from_maybe_shared(Bytes::from(id)).ok());
+    value.unwrap_or(HeaderValue::from_static("facade"))
 }
 
 fn is_preflight(request: &Request) -> bool {

@@ -175,7 +175,9 @@ impl<'t> Renamer<'t> {
                     return Err(NameError::Twice(name));
                 }
                 Member::Known(name, shape) => {
-                    seen.push(name);
+                    if this.way == Way::ToDitto {
+                        seen.push(name);
+                    }
                     (Cow::Borrowed(name), shape)
                 }
                 Member::Other(shape) => (Cow::Borrowed(name), shape),

@@ -1,6 +1,8 @@
 //! Walks JSON text without making a tree of it: members are looked at where they stand, and values stay the bytes they are.
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 /// The text is no JSON, or none of the shape that is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the text is no JSON")]
@@ -69,25 +71,25 @@ impl<'t> Scanner<'t> {
     /// Steps over one value of any depth: its text.
     pub fn value(&mut self) -> Result<&'t str, Malformed> {
         self.peek();
-        let start = self.at;
+        let (bytes, start) = (self.text.as_bytes(), self.at);
         let mut depth = 0_usize;
         loop {
-            match self.byte() {
-                Some(b'"') => self.string()?,
-                Some(b'{' | b'[') => {
+            match bytes.get(self.at).map(|byte| KINDS[usize::from(*byte)]) {
+                Some(Kind::Quote) => self.string()?,
+                Some(Kind::Word) => self.word(),
+                Some(Kind::Open) => {
                     depth += 1;
                     self.at += 1;
                     continue;
                 }
-                Some(b'}' | b']') if depth > 0 => {
+                Some(Kind::Close) if depth > 0 => {
                     depth -= 1;
                     self.at += 1;
                 }
-                Some(b',' | b':' | b' ' | b'\t' | b'\r' | b'\n') if depth > 0 => {
+                Some(Kind::Between) if depth > 0 => {
                     self.at += 1;
                     continue;
                 }
-                Some(byte) if byte.is_ascii_alphanumeric() || byte == b'-' => self.word(),
                 _ => return Err(Malformed),
             }
             if depth == 0 {
@@ -114,25 +116,52 @@ impl<'t> Scanner<'t> {
         }
         let bytes = self.text.as_bytes();
         let mut at = self.at + 1;
-        loop {
-            match bytes.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => at += 2,
-                Some(_) => at += 1,
-                None => return Err(Malformed),
+        while let Some(found) = memchr2(b'"', b'\\', bytes.get(at..).ok_or(Malformed)?) {
+            at += found;
+            if bytes[at] == b'"' {
+                self.at = at + 1;
+                return Ok(());
             }
+            at += 2;
         }
-        self.at = at + 1;
-        Ok(())
+        Err(Malformed)
     }
 
     /// Steps over a number, `true`, `false` or `null`.
     fn word(&mut self) {
-        while self.byte().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
-            self.at += 1;
-        }
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += rest.iter().position(|byte| KINDS[usize::from(*byte)] != Kind::Word).unwrap_or(rest.len());
     }
 }
+
+/// What a byte outside of strings is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Quote,
+    /// Of a number, `true`, `false` or `null`.
+    Word,
+    Open,
+    Close,
+    Between,
+    Other,
+}
+
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Other; 256];
+    let mut at = 0_u8;
+    while at < 128 {
+        kinds[at as usize] = match at {
+            b'"' => Kind::Quote,
+            b'{' | b'[' => Kind::Open,
+            b'}' | b']' => Kind::Close,
+            b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => Kind::Between,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.' => Kind::Word,
+            _ => Kind::Other,
+        };
+        at += 1;
+    }
+    kinds
+};
 
 /// The members of an object, each with its name and the text of its value.
 pub fn object(text: &str) -> Result<Vec<(Cow<'_, str>, &str)>, Malformed> {
