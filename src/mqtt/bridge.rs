@@ -287,7 +287,7 @@ impl Driver {
         if let Some(most) = self.window.saw(self.core.acks.len(), now) {
             tracing::warn!(
                 most,
-                "the broker never has more messages on their way: raise its window (Mosquitto: max_inflight_messages 8192)"
+                "the broker never has more messages on their way: raise its window (Mosquitto: max_inflight_messages 16384)"
             );
         }
         Ok(())

@@ -20,7 +20,7 @@ const RETAINED_BYTES_MAX: usize = 64 * 1_024;
 const SUBSCRIPTIONS_MAX: usize = 100;
 /// Messages that wait for one client, in its channel, unacknowledged, and while it is away.
 const CHANNEL: usize = 10_000;
-const UNACKNOWLEDGED_MAX: u16 = 8_192;
+const UNACKNOWLEDGED_MAX: u16 = 16_384;
 const QUEUED_MAX: usize = 100_000;
 const QUEUED_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// How long the broker may take to end.

@@ -10,7 +10,7 @@ use crate::settings::{MqttVersion, Qos};
 /// the broker, which would drop such a message without a word.
 pub const PACKET_MAX: usize = 2 * 1_024 * 1_024;
 /// Messages that the broker may send before the first is acknowledged. MQTT 3.1.1 cannot say so.
-pub const RECEIVE_MAXIMUM: u16 = 8_192;
+pub const RECEIVE_MAXIMUM: u16 = 16_384;
 /// Of a message beside topic and payload, at most: kind, length, the topic's length, id, and length of the properties.
 const PACKET_HEAD_MAX: usize = 1 + 4 + 2 + 2 + 1;
 /// The longest topic. Source: MQTT 5, 1.5.4.

@@ -44,7 +44,7 @@ use window::Window;
 pub const WAITING_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Messages that are not acknowledged before nothing more is read from the broker. MQTT 5 keeps to the
 /// `RECEIVE_MAXIMUM` it is told, which is less; MQTT 3.1.1 knows none.
-pub const UNACKNOWLEDGED_MAX: usize = 10_000;
+pub const UNACKNOWLEDGED_MAX: usize = 20_000;
 /// Things that are asked about before nothing more is read from the broker.
 const LEARNING_MAX: usize = 10_000;
 /// Things that are known to be missing: more are asked about again with each message.

@@ -49,7 +49,7 @@ fn s51_defaults_are_safe() {
                 "allow_anonymous false",
                 "password_file /",
                 "acl_file /",
-                "max_inflight_messages 8192",
+                "max_inflight_messages 16384",
                 "max_queued_messages 100000",
             ] {
                 assert!(text.contains(line), "{variant}: {line}");

@@ -58,7 +58,7 @@ impl Mosquitto {
         let config = folder.join("mosquitto.conf");
         let own = format!(
             "user root\npersistence true\npersistence_location {}/\n\
-             max_inflight_messages 8192\nmax_queued_messages 100000\nlog_type error\nlog_type warning\n",
+             max_inflight_messages 16384\nmax_queued_messages 100000\nlog_type error\nlog_type warning\n",
             data.display()
         );
         std::fs::write(&config, format!("{own}{lines}")).expect("a configuration");
