@@ -17,6 +17,8 @@ pub use latency::run as latency;
 pub use overload::run as overload;
 pub use throughput::run as throughput;
 
+/// Whatever comes may wait in the broker, which would drop what is beyond it.
+const QUEUED_MAX: u32 = 1_000_000;
 const DEVICES: usize = 1_000;
 const WITHIN: Duration = Duration::from_mins(2);
 /// Messages whose values Ditto has.
@@ -36,7 +38,7 @@ impl Site {
     fn warm(qos: u8, on_disk: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let engine = engine(folder.path(), on_disk);
-        let mosquitto = Mosquitto::start(folder.path(), "");
+        let mosquitto = Mosquitto::start(folder.path(), &format!("max_queued_messages {QUEUED_MAX}\n"));
         let bridge = bridge(folder.path(), &mosquitto, &engine.ditto.url, &["--mqtt-qos", &qos.to_string()]);
         let mut device = Device::connect(mosquitto.port, "load").expect("a broker");
         for number in 0..DEVICES {

@@ -108,7 +108,11 @@ async fn slow(values: Values) -> String {
                     }
                 });
                 while let Some(Ok(Message::Text(text))) = source.next().await {
-                    let Ok(frame) = serde_json::from_str::<Value>(text.as_str()) else { continue };
+                    let Ok(frame) = serde_json::from_str::<Value>(text.as_str()) else {
+                        let word = text.split('?').next().unwrap_or_default();
+                        drop(answers.send(format!("{word}:ACK")));
+                        continue;
+                    };
                     let (values, places, answers) =
                         (Arc::clone(&values), Arc::clone(&places), answers.clone());
                     tokio::spawn(async move {
