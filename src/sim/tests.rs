@@ -67,13 +67,24 @@ fn one_each(plans: &[Plan], number: usize) -> Vec<Plan> {
     groups.map(|(at, group)| group[(7 * number + at) % group.len()].clone()).collect()
 }
 
+/// `TWINOPS_PART=3/12`: of all pairs the third of twelve parts, however many rounds are asked for.
+fn part() -> Option<(usize, usize)> {
+    let told = std::env::var("TWINOPS_PART").ok()?;
+    let (part, of) = told.split_once('/').expect("TWINOPS_PART is a part and how many there are: 3/12");
+    let number = |text: &str| text.parse().expect("TWINOPS_PART holds two numbers: 3/12");
+    let (part, of): (usize, usize) = (number(part), number(of));
+    assert!((1..=of).contains(&part), "TWINOPS_PART: there is no part {part} of {of}");
+    Some((part - 1, of))
+}
+
 /// `make soak` runs all pairs of a scenario, or, where they are too many, some for each first fault; here two for each
 /// scenario. They are counted on the run without faults; with a first fault there are mostly a few more.
 #[test]
 fn pairs_of_faults_are_survived() {
     let scenarios = all();
     let runs = plain(&scenarios);
-    let most = PAIRS.max((rounds(1) - 1) * PAIRS_A_ROUND);
+    let part = part();
+    let most = if part.is_some() { usize::MAX } else { PAIRS.max((rounds(1) - 1) * PAIRS_A_ROUND) };
     let (mut firsts, mut in_full, mut about) = (vec![], 0, 0);
     for (number, (scenario, plain)) in scenarios.iter().zip(&runs).enumerate() {
         let mut dice = Dice::new(PAIRS_SEED + number as u64);
@@ -85,10 +96,13 @@ fn pairs_of_faults_are_survived() {
         let taken = some(all, most, &mut dice);
         firsts.extend(taken.into_iter().map(|first| (scenario, plain, first, each, dice.next())));
     }
-    println!(
-        "simulation, pairs of faults: about {about}; all of them in {in_full} of {} scenarios",
-        scenarios.len()
-    );
+    if let Some((part, of)) = part {
+        firsts = firsts.into_iter().skip(part).step_by(of).collect();
+        println!("simulation, pairs of faults: about {about}; part {} of {of}", part + 1);
+    } else {
+        let all = scenarios.len();
+        println!("simulation, pairs of faults: about {about}; all of them in {in_full} of {all} scenarios");
+    }
     on_all_cores("pairs of faults", &firsts, |(scenario, plain, first, each, seed)| {
         let all = pairs(scenario, first, &run(scenario, first));
         let some = some(all, *each, &mut Dice::new(*seed));
