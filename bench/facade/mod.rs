@@ -3,6 +3,7 @@ pub mod fanout;
 pub mod stage;
 pub mod stub;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -13,8 +14,8 @@ use stage::{Peer, Server, Stub};
 
 /// In `main`, the word that serves [`stub::serve`].
 pub const STUB: &str = "serve-stub";
-const ROUNDS: usize = 5;
-const TURN: Duration = Duration::from_millis(1_500);
+const ROUNDS: usize = 9;
+const TURN: Duration = Duration::from_millis(1_000);
 /// More than are answered in one turn.
 const ENDLESS: usize = 10_000_000;
 const THING: &str = "/things/org.bench:sensor-000001";
@@ -102,6 +103,12 @@ pub fn requests() {
                 }
             }
         }
+        let cpu_of = |peer| workload.peers.iter().position(|one| *one == peer).map(|at| &figures[at].0);
+        if let (Some(ours), Some(theirs)) = (cpu_of(Peer::TwinOps), cpu_of(Peer::Nginx)) {
+            // Turns that follow each other: the machine is as fast in both.
+            let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+            sample::print("CPU of the facade for that of nginx", "times", ratios);
+        }
         for (peer, (cpu, rate)) in workload.peers.iter().zip(figures) {
             if *peer != Peer::Direct {
                 sample::print(&format!("{}, CPU a request", peer.name()), "us", cpu);
@@ -111,11 +118,13 @@ pub fn requests() {
     }
 }
 
-/// What each server adds to the time of an answer, at half of what the facade can do.
+/// What each server adds to the time of an answer, at half of what the facade can do. The load and Ditto share the first
+/// core and the servers have the second, so that nobody waits for a core that another process uses.
 pub fn latency() {
     const CONNECTIONS: u32 = 64;
     let peers = [Peer::Direct, Peer::TwinOps, Peer::Nginx];
-    let (runtime, stub) = (runtime(), Stub::start(0, 0));
+    run_on("0");
+    let (runtime, stub) = (runtime(), Stub::start(0, 0).with_servers_on(1));
     let servers: Vec<Option<Server>> =
         peers.iter().map(|peer| (*peer != Peer::Direct).then(|| stub.before(*peer))).collect();
     let get = ask("GET", THING, "");
@@ -136,10 +145,20 @@ pub fn latency() {
             times[at].extend(some);
         }
     }
+    let direct = p99[0].clone();
     for ((peer, times), p99) in peers.iter().zip(times).zip(p99) {
         sample::print_microseconds(&peer.name(), times);
+        let added = p99.iter().zip(&direct).map(|(p99, direct)| p99 - direct).collect();
         sample::print(&format!("{}, p99 by round", peer.name()), "ms", p99);
+        sample::print(&format!("{}, added to the p99 of the same round", peer.name()), "ms", added);
     }
+    run_on("0,1");
+}
+
+/// This process, and what it starts, on these cores.
+fn run_on(cores: &str) {
+    let moved = Command::new("taskset").args(["-acp", cores, &std::process::id().to_string()]).output();
+    assert!(moved.expect("util-linux has taskset").status.success(), "this machine has no cores {cores}");
 }
 
 /// Each connection asks once in a period, on its own clock; the milliseconds that answers took.

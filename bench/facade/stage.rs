@@ -102,6 +102,8 @@ fn family(pid: u32) -> Vec<u32> {
 pub struct Stub {
     server: Server,
     ws: String,
+    /// What stands before it runs there alone.
+    core: Option<u32>,
 }
 
 impl Stub {
@@ -114,7 +116,20 @@ impl Stub {
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         let (ws, http) = line.trim().split_once(" http://").expect("two addresses");
         let server = Server { child, address: http.to_owned(), _work: None };
-        Self { server, ws: ws.to_owned() }
+        Self { server, ws: ws.to_owned(), core: None }
+    }
+
+    /// Servers run on this core.
+    pub fn with_servers_on(self, core: u32) -> Self {
+        Self { core: Some(core), ..self }
+    }
+
+    fn placed(&self, command: Command) -> Command {
+        let Some(core) = self.core else { return command };
+        let mut placed = Command::new("taskset");
+        placed.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+        placed.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        placed
     }
 
     pub fn before(&self, peer: Peer) -> Server {
@@ -131,14 +146,14 @@ impl Stub {
                     &format!("http://{ditto}"),
                 ]);
                 command.args(["--ditto-ws-url", &self.ws]);
-                Server::told(command, "http://")
+                Server::told(self.placed(command), "http://")
             }
             Peer::Nginx => self.nginx(),
             Peer::FastApi(workers) => self.fastapi(workers),
             Peer::Node => {
                 let mut command = Command::new("node");
                 command.args(["bench/peers/ws/server.mjs", "0", &self.ws]).arg(peers().join("ws"));
-                Server::told(command, "http://")
+                Server::told(self.placed(command), "http://")
             }
         }
     }
@@ -158,7 +173,7 @@ impl Stub {
         std::fs::write(work.path().join("nginx.conf"), text).expect("a file");
         let mut command = Command::new("nginx");
         command.arg("-p").arg(work.path()).args(["-c", "nginx.conf", "-e", "stderr", "-g", "daemon off;"]);
-        Server::listening(command, port, Some(work))
+        Server::listening(self.placed(command), port, Some(work))
     }
 
     fn fastapi(&self, workers: usize) -> Server {
@@ -180,7 +195,7 @@ impl Stub {
         if workers == 1 {
             command.env("FOLLOW", "1");
         }
-        Server::listening(command, port, None)
+        Server::listening(self.placed(command), port, None)
     }
 }
 
