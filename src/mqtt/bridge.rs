@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, CoreOptions, Device, Effect, Incoming, Presence};
+use super::letters::Letters;
 use super::link::{Link, LinkError};
 use super::meter::{BrokerWindow, Meter};
 use super::outbox::Outbox;
@@ -104,6 +105,7 @@ pub fn start(
         asked,
         has_subscribed: false,
         tries: Tries::new(now),
+        letters: Letters::default(),
         window: BrokerWindow::new(now),
         meter: Meter::default(),
         ticks: 0,
@@ -136,6 +138,7 @@ struct Driver {
     asked: mpsc::Receiver<Question>,
     has_subscribed: bool,
     tries: Tries,
+    letters: Letters,
     window: BrokerWindow,
     meter: Meter,
     ticks: u32,
@@ -213,6 +216,7 @@ impl Driver {
         self.outbox.again(welcome.receive_maximum, packet_max);
         self.core.set_packet_max(packet_max);
         self.tries.connected(Instant::now());
+        self.letters.connected(Instant::now());
         self.telemetry.mqtt_connection("connected");
         self.telemetry.mqtt_connected("broker", true);
         self.readiness.set(CHECKS[0], Ok(()));
@@ -228,7 +232,10 @@ impl Driver {
     fn lost(&mut self, error: &LinkError) -> Duration {
         let was_open = self.link.take().is_some();
         self.core.disconnected();
-        if let Some(topic) = self.outbox.broke(Instant::now()) {
+        // No command is blamed for what a letter may have done.
+        let is_over_letter = self.letters.ended(Instant::now());
+        let given_up = if is_over_letter { None } else { self.outbox.broke(Instant::now()) };
+        if let Some(topic) = given_up {
             tracing::warn!(
                 topic,
                 "each connection broke when this command was sent: it is given up; see the broker's log and its limits"
@@ -237,7 +244,9 @@ impl Driver {
         let outcome = self.tries.ended(error, was_open, Instant::now());
         self.telemetry.mqtt_connection(outcome.result);
         self.telemetry.mqtt_connected("broker", false);
-        let hint = if outcome.is_taken_over {
+        let hint = if is_over_letter {
+            "it may be over a dead letter: see that the broker lets the bridge write to --dead-letter-topic, and takes packets as large as --mqtt-packet-max"
+        } else if outcome.is_taken_over {
             "it seems that another client has our client id: give each bridge its own --mqtt-client-id or --replica"
         } else {
             ""
@@ -329,7 +338,7 @@ impl Driver {
             }
             None => (None, &mut nowhere),
         };
-        // Before the letters: a broker that ends the connection over one does not send its message again.
+        // Before the letters: a message whose turn it is does not come again when the connection ends over its letter.
         if wire.is_some() {
             while let Some(id) = self.core.acks.due() {
                 Wire::acknowledge(id, to);
@@ -346,7 +355,7 @@ impl Driver {
                 }
                 Effect::Publish { topic, payload, is_command: true } => self.outbox.push(topic, payload),
                 Effect::Publish { topic, payload, is_command: false } => match wire {
-                    Some(wire) if to.len() < UNSENT_MAX => {
+                    Some(wire) if to.len() < UNSENT_MAX && self.letters.may_write(Instant::now()) => {
                         wire.publish(None, false, &topic, &payload.into(), to)?;
                     }
                     _ => letters_dropped += 1,

@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod broker;
 pub mod core;
 pub mod devices;
+mod letters;
 mod link;
 mod meter;
 mod outbox;

@@ -36,9 +36,9 @@ impl Acks {
         Some(packet)
     }
 
-    /// Whether a message that is done waits for one before it that is not.
+    /// Whether the next acknowledgement waits for its message to be done.
     pub fn is_held_up(&self) -> bool {
-        self.waiting.front().is_some_and(|(_, done)| !done) && self.waiting.iter().any(|(_, done)| *done)
+        self.waiting.front().is_some_and(|(_, done)| !done)
     }
 
     /// The connection has ended, and its packet ids with it.

@@ -44,8 +44,9 @@ impl Core {
         let revision = document["_revision"].as_u64();
         let command = json!({"type": "desired", "revision": revision, "value": desired});
         lane.told = Some(desired);
-        self.counts.desired += 1;
-        self.tell(topic, command.to_string().into_bytes());
+        if self.tell(topic, command.to_string().into_bytes()) {
+            self.counts.desired += 1;
+        }
     }
 
     /// What the broker takes from now on, in bytes.

@@ -55,7 +55,9 @@ impl Core {
     /// Remembers that a call of the thing failed, and drops what waits for it when that is enough.
     pub(super) fn failed(&mut self, index: usize, refused: &Refused, now: Instant) {
         let taken = self.counts.writes + self.probes.taken;
-        let earlier = self.lanes[index].failing.filter(|it| now.saturating_duration_since(it.last) < KEPT);
+        // One that was given up stays so until Ditto takes a write of it, however seldom it speaks.
+        let is_kept = |it: &Failing| it.seen.is_none() || now.saturating_duration_since(it.last) < KEPT;
+        let earlier = self.lanes[index].failing.filter(is_kept);
         let mut failing = earlier.unwrap_or(Failing {
             last: now,
             alone: 0,

@@ -62,15 +62,18 @@ fn f38_a_thing_that_fails_alone_is_given_up_and_the_others_are_acknowledged() {
     assert_eq!((&letter["from"], &letter["payload"]), (&json!("a:a"), &json!({"t": 1})));
     assert_eq!(bench.core.load().0, 0);
 
-    // What it says next holds nobody up for long.
-    bench.say(A, r#"{"t": 2}"#);
-    let mut tries = 0;
-    while rejected(&bench, Reject::Refused) == 1 {
-        tries += 1;
-        bench.say(B, r#"{"t": 1}"#);
-        answer_all(&mut bench, &["a:a"]);
-        bench.later(step);
-        assert!(tries < 10);
+    // What it says next holds nobody up for long, also when it speaks seldom.
+    for (given_up, pause) in [(1, Duration::ZERO), (2, GIVE_UP_AFTER * 3 / 2)] {
+        bench.later(pause);
+        bench.say(A, r#"{"t": 2}"#);
+        let mut tries = 0;
+        while rejected(&bench, Reject::Refused) == given_up {
+            tries += 1;
+            bench.say(B, r#"{"t": 1}"#);
+            answer_all(&mut bench, &["a:a"]);
+            bench.later(step);
+            assert!(tries < 10, "after {pause:?}");
+        }
     }
     assert!(bench.core.counts.retries >= u64::from(ALONE_MAX) + 2, "it was tried more than once");
     // It is mended.
@@ -78,7 +81,7 @@ fn f38_a_thing_that_fails_alone_is_given_up_and_the_others_are_acknowledged() {
     answer_all(&mut bench, &[]);
     bench.later(step);
     answer_all(&mut bench, &[]);
-    assert_eq!((bench.acked.last(), rejected(&bench, Reject::Refused)), (Some(&last), 2));
+    assert_eq!((bench.acked.last(), rejected(&bench, Reject::Refused)), (Some(&last), 3));
 }
 
 #[test]
@@ -98,6 +101,22 @@ fn f38_a_thing_that_fails_is_given_up_when_the_broker_sends_nothing_more() {
         waited += Duration::from_secs(1);
     }
     assert_eq!((rejected(&bench, Reject::Refused), bench.acked.len()), (1, 11));
+}
+
+#[test]
+fn f38_a_thing_that_fills_the_window_alone_is_given_up_too() {
+    let mut bench = Bench::new(options());
+    bench.say(B, r#"{"t": 1}"#);
+    answer_all(&mut bench, &[]);
+    bench.say(A, r#"{"t": 1}"#);
+    let mut waited = Duration::ZERO;
+    while rejected(&bench, Reject::Refused) == 0 && waited < 2 * GIVE_UP_AFTER {
+        answer_all(&mut bench, &["a:a"]);
+        bench.later(Duration::from_secs(1));
+        waited += Duration::from_secs(1);
+    }
+    assert_eq!((rejected(&bench, Reject::Refused), bench.acked.len()), (1, 2));
+    assert!(waited >= GIVE_UP_AFTER, "{waited:?}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 const LETTERS_MAX: u32 = 1_000;
 /// The longest payload in a dead letter, in bytes; the rest is cut off.
 const PAYLOAD_MAX: usize = 16 * 1_024;
+/// The longest letter, in bytes, whatever the broker takes: as many as such a payload may come to, and its topic.
+const LETTER_MAX: usize = 128 * 1_024;
 /// The longest topic in a line or letter, in characters.
 const TOPIC_CHARS_MAX: usize = 300;
 
@@ -99,7 +101,7 @@ impl Core {
                 let letter = json!({
                     "reason": reason.word(), "from": from, "message": why, "messages": messages, "payload": payload(),
                 });
-                fitted(letter, room)
+                fitted(letter, room.min(LETTER_MAX))
             });
             match letter {
                 Some(payload) => self.effects.push(Effect::Publish { topic, payload, is_command: false }),

@@ -106,7 +106,7 @@ const FLOOD: u32 = 4_000;
 #[test]
 fn a_broker_with_a_small_window_is_told_of_and_one_with_a_wide_window_is_not() {
     const LINE: &str = "raise its window";
-    for (window, is_small) in [(20, true), (8_192, false)] {
+    for (window, is_small) in [(20, true), (16_384, false)] {
         let folder = folder(&[]);
         let engine = Engine::start(folder.path(), None);
         let (port, running) = broker(window);

@@ -2,7 +2,7 @@
 use serde_json::json;
 
 use super::{Site, USER, becomes, create};
-use crate::support::mqtt::{SOON, listening, publish, subscribe};
+use crate::support::mqtt::{Device, SOON, listening, publish, subscribe};
 use crate::support::wait_for;
 
 const T: &str = "devices/org.t:a/telemetry";
@@ -74,4 +74,22 @@ fn s48_a_dead_letter_that_breaks_the_connection_does_so_once() {
     site.bridge.reaches(r#"mqtt_messages_total{result="written"}"#, 1);
     assert_eq!(site.bridge.metric(r#"mqtt_rejected_total{reason="bad_json"}"#), 1);
     assert_eq!(site.bridge.metric(CONNECTED), 2, "{}", site.bridge.child.log());
+}
+
+#[test]
+fn s48_a_dead_letter_behind_a_message_that_waits_does_not_break_connections_for_ever() {
+    let flags = ["--dead-letter-topic", "twinops/dead-letters", "--mqtt-version", "3.1.1"];
+    let site = Site::with("max_packet_size 2000\n", &flags);
+    create(site.ditto(), "org.t:a");
+    // The first is not acknowledged before Ditto has it, and the second not before the first.
+    let mut device = Device::connect(site.mosquitto.port, "a").unwrap();
+    device.send(T, br#"{"t": 1}"#).unwrap();
+    device.send(T, "\"".repeat(1_900).as_bytes()).unwrap();
+    device.settle().unwrap();
+    site.bridge.reaches(CONNECTED, 2);
+    publish(site.mosquitto.port, T, r#"{"t": 2}"#, &[]);
+    becomes(site.ditto(), "org.t:a", "t", &json!(2));
+    // The first two, and one in which no letter goes out and all is acknowledged.
+    assert!(site.bridge.metric(CONNECTED) <= 3, "{}", site.bridge.child.log());
+    assert!(site.bridge.child.log().contains("--dead-letter-topic"), "{}", site.bridge.child.log());
 }
