@@ -15,7 +15,7 @@ use stage::{Peer, Server, Stub};
 /// In `main`, the word that serves [`stub::serve`].
 pub const STUB: &str = "serve-stub";
 const ROUNDS: usize = 9;
-const TURN: Duration = Duration::from_millis(1_000);
+const TURN: Duration = Duration::from_secs(1);
 /// More than are answered in one turn.
 const ENDLESS: usize = 10_000_000;
 const THING: &str = "/things/org.bench:sensor-000001";
