@@ -40,7 +40,9 @@ impl Step {
             Self::InDitto(method, target, body, mark) => {
                 let put =
                     |mark: &Value| ("put-metadata", json!([{"key": "/twinops", "value": mark}]).to_string());
-                let headers: Vec<_> = mark.iter().map(put).collect();
+                // A patch is of what is there: Ditto would make a thing of it, with a policy of its own.
+                let patches = (*method == "PATCH").then(|| ("if-match", "*".to_owned()));
+                let headers: Vec<_> = mark.iter().map(put).chain(patches).collect();
                 return ditto.by_hand_with(PEOPLE, method, target, body.as_ref(), &headers);
             }
             Self::Together(steps) => return steps.iter().all(|step| step.perform(cluster, ditto)),
