@@ -93,6 +93,11 @@ impl Tries {
         self.0.lock().get(place).map_or(0, |tally| tally.held)
     }
 
+    /// Its last pass failed, and the next has its time.
+    pub fn is_failing(&self, place: &Place) -> bool {
+        self.0.lock().get(place).is_some_and(|tally| tally.failures > 0)
+    }
+
     /// All whose last pass failed.
     pub fn failing(&self) -> BTreeSet<Place> {
         self.0.lock().iter().filter(|(_, tally)| tally.failures > 0).map(|(place, _)| place.clone()).collect()

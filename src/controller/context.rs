@@ -132,6 +132,8 @@ pub struct Desk<K: Managed> {
     pub would: Mutex<BTreeSet<Place>>,
     stores: Vec<Store<Packed<K>>>,
     wakes: HashMap<Scope, Arc<Wakes>>,
+    /// Those whose status somebody else wrote.
+    overwritten: HashMap<Scope, Arc<Wakes>>,
 }
 
 /// The store of one watch with the end that fills it.
@@ -140,13 +142,15 @@ pub struct Shelf<K: Managed> {
     pub store: Store<Packed<K>>,
     pub writer: Writer<Packed<K>>,
     pub wakes: Arc<Wakes>,
+    pub overwritten: Arc<Wakes>,
 }
 
 impl<K: Managed> Desk<K> {
     pub fn new(scopes: &[Scope]) -> (Self, Vec<Shelf<K>>) {
         let shelf = |scope: &Scope| {
             let (store, writer) = reflector_store();
-            Shelf { scope: scope.clone(), store, writer, wakes: Arc::default() }
+            let (wakes, overwritten) = Default::default();
+            Shelf { scope: scope.clone(), store, writer, wakes, overwritten }
         };
         let shelves: Vec<Shelf<K>> = scopes.iter().map(shelf).collect();
         let desk = Self {
@@ -158,6 +162,10 @@ impl<K: Managed> Desk<K> {
             would: Mutex::default(),
             stores: shelves.iter().map(|shelf| shelf.store.clone()).collect(),
             wakes: shelves.iter().map(|shelf| (shelf.scope.clone(), Arc::clone(&shelf.wakes))).collect(),
+            overwritten: shelves
+                .iter()
+                .map(|shelf| (shelf.scope.clone(), Arc::clone(&shelf.overwritten)))
+                .collect(),
         };
         (desk, shelves)
     }
@@ -186,9 +194,7 @@ impl<K: Managed> Desk<K> {
     }
 
     fn wake(&self, place: Place) -> bool {
-        let Some(wakes) = self.wakes.get(&None).or_else(|| self.wakes.get(&Some(place.0.clone()))) else {
-            return true;
-        };
+        let Some(wakes) = of_scope(&self.wakes, &place) else { return true };
         let taken = wakes.push(place.clone());
         if taken {
             self.due.add(place);
@@ -197,7 +203,31 @@ impl<K: Managed> Desk<K> {
     }
 }
 
+fn of_scope<'w>(wakes: &'w HashMap<Scope, Arc<Wakes>>, place: &Place) -> Option<&'w Arc<Wakes>> {
+    wakes.get(&None).or_else(|| wakes.get(&Some(place.0.clone())))
+}
+
 impl Shared {
+    /// Somebody else wrote the status of one: it is looked at a little later, and one that failed in its own time, so that
+    /// two who contradict each other do not do so at full speed.
+    pub fn overwritten<K: Managed>(&self, place: Place) {
+        if self.lead.holds() {
+            self.telemetry.foreign_status(K::KIND);
+        }
+        self.look_later::<K>(place);
+    }
+
+    /// One whose pass failed has a time of its own.
+    pub fn look_later<K: Managed>(&self, place: Place) {
+        let desk = K::desk(self);
+        if desk.tries.is_failing(&place) {
+            return;
+        }
+        if of_scope(&desk.overwritten, &place).is_some_and(|wakes| !wakes.push(place)) {
+            self.telemetry.dropped("wake_ups_overwritten");
+        }
+    }
+
     pub fn wake(&self, (twins, policies): Woken) {
         let twins = twins.into_iter().map(|place| ("wake_ups_twins", self.twins.wake(place)));
         let policies = policies.into_iter().map(|place| ("wake_ups_policies", self.policies.wake(place)));

@@ -1,10 +1,13 @@
 //! What we wrote last, for as long as the watch has not brought it back.
 //!
-//! A pass that starts from a status older than our own last write would forget what was applied.
+//! A pass that starts from a status older than our own last write would forget what was applied. And who knows what it
+//! wrote itself can tell what somebody else wrote.
 use std::collections::HashMap;
 
 use kube::api::ObjectMeta;
 use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::reconcile::Place;
 
@@ -28,23 +31,36 @@ struct Own<S> {
     version: Option<u64>,
     /// What a failed write was based on. Its next try has no newer basis: nobody has looked since.
     basis: Option<(Option<String>, Option<S>)>,
+    /// The version of our last write that did not fail.
+    written: Option<u64>,
     status: S,
+}
+
+/// A status on its way: the watch may show it before the answer is there.
+#[derive(Debug)]
+struct Sent {
+    uid: Option<String>,
+    status: Value,
 }
 
 /// Own statuses that the watch has not shown yet.
 #[derive(Debug)]
-pub struct Latest<S>(Mutex<HashMap<Place, Own<S>>>);
+pub struct Latest<S> {
+    own: Mutex<HashMap<Place, Own<S>>>,
+    /// One for each pass that writes.
+    sent: Mutex<HashMap<Place, Sent>>,
+}
 
 impl<S> Default for Latest<S> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { own: Mutex::default(), sent: Mutex::default() }
     }
 }
 
-impl<S: Clone + Default> Latest<S> {
+impl<S: Clone + Default + Serialize> Latest<S> {
     /// The newer of ours and what the watch showed.
     pub fn before(&self, place: &Place, meta: &ObjectMeta, shown: Option<&S>) -> Before<S> {
-        let latest = self.0.lock();
+        let latest = self.own.lock();
         let own = latest.get(place).filter(|own| own.uid == meta.uid && !has_caught_up(own, meta));
         let (version, shown) = match own {
             Some(Own { version: Some(version), .. }) => (Some(version.to_string()), shown.cloned()),
@@ -59,10 +75,30 @@ impl<S: Clone + Default> Latest<S> {
         }
     }
 
+    /// Whether a status that the watch shows is one of ours, or one that ours was written over.
+    pub fn is_ours(&self, place: &Place, meta: &ObjectMeta, shown: Option<&S>) -> bool {
+        let shown = || shown.map(|shown| json!(shown));
+        let is_sent = |sent: &Sent| sent.uid == meta.uid && shown().as_ref() == Some(&sent.status);
+        let is_older =
+            |own: &Own<S>| own.written.zip(number(meta)).is_some_and(|(ours, shown)| shown <= ours);
+        let is_own =
+            |own: &Own<S>| own.uid == meta.uid && (is_older(own) || shown() == Some(json!(own.status)));
+        self.sent.lock().get(place).is_some_and(is_sent) || self.own.lock().get(place).is_some_and(is_own)
+    }
+
+    /// This status is sent now.
+    pub fn sends(&self, place: &Place, meta: &ObjectMeta, status: &Value) {
+        let sent = Sent { uid: meta.uid.clone(), status: status.clone() };
+        self.sent.lock().insert(place.clone(), sent);
+    }
+
     /// Keeps what was written as this version.
     pub fn keep(&self, place: &Place, meta: &ObjectMeta, version: Option<&str>, status: S) {
         let version = version.and_then(|version| version.parse().ok());
-        self.0.lock().insert(place.clone(), Own { uid: meta.uid.clone(), version, basis: None, status });
+        let own = Own { uid: meta.uid.clone(), version, basis: None, written: version, status };
+        self.own.lock().insert(place.clone(), own);
+        // After what it became is kept: whoever asks finds the one or the other.
+        self.sent.lock().remove(place);
     }
 
     /// Keeps what should have been written over this version, which showed this status.
@@ -73,13 +109,16 @@ impl<S: Clone + Default> Latest<S> {
         (version, shown): (Option<String>, Option<S>),
         status: S,
     ) {
-        let own = Own { uid: meta.uid.clone(), version: None, basis: Some((version, shown)), status };
-        self.0.lock().insert(place.clone(), own);
+        let mut own = self.own.lock();
+        let written = own.get(place).filter(|own| own.uid == meta.uid).and_then(|own| own.written);
+        let basis = Some((version, shown));
+        own.insert(place.clone(), Own { uid: meta.uid.clone(), version: None, basis, written, status });
+        // What was sent may have been taken although nobody said so.
     }
 
     /// The watch showed this resource.
     pub fn seen(&self, place: &Place, meta: &ObjectMeta) {
-        let mut latest = self.0.lock();
+        let mut latest = self.own.lock();
         if latest.get(place).is_some_and(|own| own.uid != meta.uid || has_caught_up(own, meta)) {
             latest.remove(place);
         }
@@ -87,19 +126,24 @@ impl<S: Clone + Default> Latest<S> {
 
     /// Somebody else writes from now on: what the watch shows is newer than what we know.
     pub fn forget_all(&self) {
-        self.0.lock().clear();
+        self.own.lock().clear();
+        self.sent.lock().clear();
     }
 
     pub fn forget(&self, place: &Place) {
-        self.0.lock().remove(place);
+        self.own.lock().remove(place);
+        self.sent.lock().remove(place);
     }
 }
 
 /// Resource versions of one kind can be compared as numbers (Kubernetes 1.35, KEP-5504; etcd's
 /// revision long before).
+fn number(meta: &ObjectMeta) -> Option<u64> {
+    meta.resource_version.as_deref()?.parse().ok()
+}
+
 fn has_caught_up<S>(own: &Own<S>, meta: &ObjectMeta) -> bool {
-    let shown = meta.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok());
-    match (own.version, shown) {
+    match (own.version, number(meta)) {
         (Some(written), Some(shown)) => shown >= written,
         (Some(_), None) => true,
         (None, _) => false,
@@ -134,6 +178,29 @@ mod tests {
         assert_eq!(before("9", "shown"), ("written".into(), true, "10".into()));
         latest.seen(&place, &meta("u", "11"));
         assert_eq!(before("9", "shown"), ("shown".into(), true, "9".into()));
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_can_be_told() {
+        let (latest, place) = (Latest::default(), ("n".to_owned(), "t".to_owned()));
+        let is_ours =
+            |version, shown: &str| latest.is_ours(&place, &meta("u", version), Some(&shown.to_owned()));
+        assert!(!is_ours("5", "theirs"));
+        latest.sends(&place, &meta("u", "5"), &json!("ours"));
+        assert!(is_ours("6", "ours"), "the watch is faster than the answer");
+        assert!(!is_ours("6", "theirs"));
+        latest.keep(&place, &meta("u", "5"), Some("10"), "ours".to_owned());
+        assert!(is_ours("9", "theirs"), "ours was written over it");
+        assert!(is_ours("10", "ours"));
+        assert!(is_ours("11", "ours"), "something beside it changed before the watch showed it");
+        assert!(!is_ours("11", "theirs"));
+        assert!(!latest.is_ours(&place, &meta("v", "9"), Some(&"ours".to_owned())), "another of that name");
+        latest.keep_unsaved(&place, &meta("u", "5"), (None, None), "tried".to_owned());
+        assert!(is_ours("12", "tried"), "its answer was lost");
+        assert!(is_ours("10", "ours"), "the write before it");
+        assert!(!is_ours("12", "theirs"));
+        latest.forget(&place);
+        assert!(!is_ours("12", "tried"));
     }
 
     #[test]

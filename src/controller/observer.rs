@@ -15,6 +15,7 @@ use kube::runtime::watcher::Event;
 
 use super::context::{Managed, Shared, place};
 use super::packed::Packed;
+use super::pass::show;
 use super::watch::Watched;
 use crate::reconcile::Place;
 
@@ -79,6 +80,9 @@ impl<K: Managed> Observer<K> {
         let packed = Packed::new(object);
         let place = place(object.meta());
         let before = self.kept(&place);
+        let is_overwritten = before
+            .as_ref()
+            .is_some_and(|before| !packed.says_as(before) && self.is_overwritten(&place, before, object));
         // In the store first: whoever is woken finds what woke it.
         let event = if waits { Event::InitApply } else { Event::Apply }(packed.clone());
         self.writer.apply_watcher_event(&event);
@@ -91,10 +95,23 @@ impl<K: Managed> Observer<K> {
             let woken = object.enter(&self.shared, &mut self.shared.catalog.lock());
             self.shared.wake(woken);
         }
+        if is_overwritten {
+            tracing::debug!(kind = K::KIND, resource = %show(&place), "somebody else wrote its status");
+            self.shared.overwritten::<K>(place.clone());
+        }
         if waits {
             self.early.insert(place);
         }
         before.is_none_or(|before| !packed.steers_as(&before)).then_some(packed)
+    }
+
+    /// Somebody else wrote another status into it, or one that can be read: an operator that led before us, or a person.
+    fn is_overwritten(&self, place: &Place, before: &Packed<K>, object: &DeserializeGuard<K>) -> bool {
+        let (was, meta) = (before.meta(), object.meta());
+        let Ok(now) = &object.0 else { return false };
+        was.uid == meta.uid
+            && !K::desk(&self.shared).latest.is_ours(place, meta, now.reported())
+            && before.read().0.map_or(true, |was| was.reported() != now.reported())
     }
 
     fn kept(&self, place: &Place) -> Option<Arc<Packed<K>>> {

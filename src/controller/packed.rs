@@ -73,6 +73,11 @@ impl<K: Managed> Packed<K> {
         self.is_reported
     }
 
+    /// Nothing but metadata differs.
+    pub fn says_as(&self, other: &Self) -> bool {
+        self.rest == other.rest
+    }
+
     /// Nothing that steers us differs, and it is the same resource.
     pub fn steers_as(&self, other: &Self) -> bool {
         self.meta.uid == other.meta.uid && self.steering == other.steering

@@ -193,12 +193,21 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         let version = moved.filter(|_| before.is_saved).or_else(|| before.version.clone());
         let basis = Basis { version: version.clone(), shown: before.shown.as_ref(), known: &before.status };
         let saved = status::write(shared, object, basis, &after).await;
-        // What somebody else has reported better is not announced either.
-        if is_news && !matches!(saved, Ok(Saved::Overtaken)) {
-            announce(shared, object, (&before.status, &after), outcome);
+        match saved {
+            // What somebody else has reported better is not announced either; what was done is.
+            Ok(Saved::Overtaken) => tell_notes(shared, object, outcome),
+            _ if is_news => announce(shared, object, (&before.status, &after), outcome),
+            _ => {}
         }
         match saved {
-            Ok(Saved::At(version)) => desk.latest.keep(place, object.meta(), version.as_deref(), after),
+            Ok(Saved::At(version)) => {
+                desk.latest.keep(place, object.meta(), version.as_deref(), after);
+                // The watch may have shown it, or its end, before the answer came.
+                match desk.kept(place) {
+                    Some(kept) => desk.latest.seen(place, kept.meta()),
+                    None => desk.latest.forget(place),
+                }
+            }
             Ok(Saved::Gone) => desk.latest.forget(place),
             Ok(Saved::Overtaken) => {
                 tracing::debug!(kind = K::KIND, resource = %show(place), "somebody else wrote its status; looking again");
@@ -213,7 +222,17 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
             }
         }
     }
-    desk.tries.next(place, outcome, shared.options.resync)
+    let next = desk.tries.next(place, outcome, shared.options.resync);
+    if !is_news && before.is_saved && is_overwritten(desk.kept(place), object, before.shown.as_ref()) {
+        shared.look_later::<K>(place.clone());
+    }
+    next
+}
+
+/// While a pass ran that had nothing to write the watch showed a status that the pass does not know.
+fn is_overwritten<K: Managed>(kept: Option<Arc<Packed<K>>>, object: &K, known: Option<&K::Status>) -> bool {
+    let newer = kept.filter(|kept| kept.meta().resource_version != object.meta().resource_version);
+    newer.is_some_and(|newer| newer.read().0.is_ok_and(|newer| newer.reported() != known))
 }
 
 /// The end of a pass of a dry run: what it would do is told, and what would be done before it; nothing is done or
@@ -263,10 +282,7 @@ fn announce<K: Managed>(
     (before, after): (&K::Status, &K::Status),
     outcome: &Outcome,
 ) {
-    let tell = |reason: &'static str, note: String, is_warning: bool| {
-        let about = object.object_ref(&());
-        shared.events.announce(Announcement { about, reason, note, is_warning });
-    };
+    let tell = |reason, note, is_warning| tell(shared, object, reason, note, is_warning);
     let place = place(object.meta());
     let (was, is) = (ready(K::conditions(before)), ready(K::conditions(after)));
     let verdict = |condition: Option<&Condition>| condition.map(|c| (c.status.clone(), c.reason.clone()));
@@ -288,10 +304,20 @@ fn announce<K: Managed>(
         tracing::info!(kind = K::KIND, resource = %show(&place), reason, note, "drift");
         tell(reason, note, !is_repaired);
     }
+    tell_notes(shared, object, outcome);
+}
+
+fn tell_notes<K: Managed>(shared: &Shared, object: &K, outcome: &Outcome) {
+    let resource = show(&place(object.meta()));
     for note in &outcome.notes {
-        tracing::info!(kind = K::KIND, resource = %show(&place), reason = note.reason, message = note.message, "note");
-        tell(note.reason, note.message.clone(), note.warning);
+        tracing::info!(kind = K::KIND, resource, reason = note.reason, message = note.message, "note");
+        tell(shared, object, note.reason, note.message.clone(), note.warning);
     }
+}
+
+fn tell<K: Managed>(shared: &Shared, object: &K, reason: &'static str, note: String, is_warning: bool) {
+    let about = object.object_ref(&());
+    shared.events.announce(Announcement { about, reason, note, is_warning });
 }
 
 pub fn ready(conditions: &[Condition]) -> Option<&Condition> {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::MANAGER;
 use super::client::in_time;
-use super::context::{Managed, Shared};
+use super::context::{Managed, Shared, place};
 
 /// How often a status is written anew because something beside it changed.
 const CONFLICTS_MAX: u32 = 3;
@@ -18,7 +18,8 @@ pub enum Saved {
     At(Option<String>),
     /// The resource went meanwhile, or another has its name now.
     Gone,
-    /// Somebody else has written the status since: what this pass knew is not what is known.
+    /// Somebody else has written the status since, or the resource is an older one: what this pass knew is not what is
+    /// known.
     Overtaken,
 }
 
@@ -46,9 +47,10 @@ pub async fn write<K: Managed>(
     let api = shared.api::<K>(&object.namespace().unwrap_or_default());
     let params = PatchParams::apply(MANAGER).force();
     let (mut version, mut conflicts) = (basis.version, 0);
-    let lacks = &K::desk(shared).lacks;
+    let (lacks, latest) = (&K::desk(shared).lacks, &K::desk(shared).latest);
     let mut status = json!(status);
     loop {
+        latest.sends(&place(object.meta()), object.meta(), &status);
         let patch = Patch::Apply(json!({
             "apiVersion": K::api_version(&()),
             "kind": K::KIND,
@@ -79,7 +81,9 @@ pub async fn write<K: Managed>(
             _ => return Ok(Saved::Gone),
         };
         let stands = found.reported();
-        if stands != basis.shown && stands != Some(basis.known) {
+        // A generation goes back only where the cluster was restored from a copy.
+        let is_restored = found.meta().generation < object.meta().generation;
+        if is_restored || stands != basis.shown && stands != Some(basis.known) {
             return Ok(Saved::Overtaken);
         }
         if conflicts == CONFLICTS_MAX {

@@ -22,10 +22,13 @@ use super::pass::reconcile;
 /// Resources in one page of a list: a page is kept whole, as it came and parsed, until all of it was taken.
 const PAGE: u32 = 200;
 
+/// A status that somebody else wrote is looked at within this time, and no more often.
+pub const OVERWRITTEN_APART: Duration = Duration::from_secs(5);
+
 /// Watches and passes until the stop; passes that run are carried to their end. `pause` gathers
 /// wake-ups of one batch.
 pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>, pause: Duration) {
-    let Shelf { scope, store, writer, wakes } = shelf;
+    let Shelf { scope, store, writer, wakes, overwritten } = shelf;
     let shared = Arc::clone(&context.shared);
     let api: Api<DeserializeGuard<K>> = match &scope {
         None => Api::all(shared.client.clone()),
@@ -45,7 +48,8 @@ pub async fn run<K: Managed, D: Ditto>(context: Arc<Context<D>>, shelf: Shelf<K>
                 noting.tell_due::<K>();
             }
         });
-    let woken = wakes.stream(pause).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+    let woken = stream::select(wakes.stream(pause), overwritten.stream(OVERWRITTEN_APART));
+    let woken = woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
     Controller::for_stream(objects, store)
         .with_config(Config::default().concurrency(PASSES_MAX))
         .reconcile_on(woken)

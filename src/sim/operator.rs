@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, select};
 use futures::{FutureExt, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -24,6 +24,8 @@ use super::super::namespaces::Namespaces;
 use super::super::observer::Observer;
 use super::super::pass::reconcile;
 use super::super::resync::{Revisions, round};
+use super::super::wake::Wakes;
+use super::super::watch::OVERWRITTEN_APART;
 use super::super::{CHECKS, ControllerOptions, LeaseOptions};
 use super::applied::Looked;
 use super::backend::OPERATOR;
@@ -39,6 +41,8 @@ pub type Ran = Result<Action, Infallible>;
 
 #[allow(clippy::cast_possible_truncation)] // minutes
 const RESYNC_MS: u64 = RESYNC.as_millis() as u64;
+#[allow(clippy::cast_possible_truncation)] // seconds
+const OVERWRITTEN_MS: u64 = OVERWRITTEN_APART.as_millis() as u64;
 
 /// Where the resync of everything stands in the queue; no resource has such a name.
 fn everything() -> Key {
@@ -193,9 +197,10 @@ impl Operator {
     pub fn take_wake_ups(&mut self, now: u64) {
         for (kind, places) in [(Kind::Policy, self.policies.wake_ups()), (Kind::Twin, self.twins.wake_ups())]
         {
-            for (_, name) in places {
-                let due = self.queue.entry((kind, name)).or_insert(now);
-                *due = (*due).min(now);
+            for ((_, name), apart) in places {
+                let at = now + apart;
+                let due = self.queue.entry((kind, name)).or_insert(at);
+                *due = (*due).min(at);
             }
         }
     }
@@ -255,24 +260,26 @@ pub enum Flow {
 /// One watch: fills the store and tells which resources are due.
 pub struct Feed<K: Managed> {
     pub observer: Observer<K>,
-    wakes: BoxStream<'static, Place>,
+    /// Who is due, and in how many milliseconds.
+    wakes: BoxStream<'static, (Place, u64)>,
     cursor: usize,
     flow: Flow,
 }
 
 impl<K: Managed> Feed<K> {
     fn new(shared: &Arc<Shared>, shelves: Vec<Shelf<K>>) -> Self {
-        let Shelf { store, writer, wakes, .. } =
+        let Shelf { store, writer, wakes: woken, overwritten, .. } =
             shelves.into_iter().next().expect("one shelf for all namespaces");
+        let wakes = |wakes: Arc<Wakes>, apart| wakes.stream(Duration::ZERO).map(move |place| (place, apart));
         Self {
             observer: Observer::new(Arc::clone(shared), K::DEFINITION.to_owned(), (store, writer)),
-            wakes: wakes.stream(Duration::ZERO).boxed(),
+            wakes: select(wakes(woken, 0), wakes(overwritten, OVERWRITTEN_MS)).boxed(),
             cursor: 0,
             flow: Flow::Runs,
         }
     }
 
-    fn wake_ups(&mut self) -> BTreeSet<Place> {
+    fn wake_ups(&mut self) -> BTreeSet<(Place, u64)> {
         let mut places = BTreeSet::new();
         while let Some(Some(place)) = self.wakes.next().now_or_never() {
             places.insert(place);

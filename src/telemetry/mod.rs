@@ -124,6 +124,7 @@ pub struct Telemetry {
     listening: Gauge,
     kept_properties: Family<State, Gauge<u64, AtomicU64>>,
     strays: Gauge<u64, AtomicU64>,
+    foreign_statuses: Family<Kind, Counter>,
     leader: Gauge,
     tls_not_after: Family<What, Gauge<u64, AtomicU64>>,
     mqtt: mqtt::Mqtt,
@@ -160,6 +161,7 @@ impl Telemetry {
             listening: Gauge::default(),
             kept_properties: Family::default(),
             strays: Gauge::default(),
+            foreign_statuses: Family::default(),
             leader: Gauge::default(),
             tls_not_after: Family::default(),
             mqtt: mqtt::Mqtt::default(),
@@ -194,6 +196,8 @@ impl Telemetry {
         registry.register("kept_properties", help, self.kept_properties.clone());
         let help = "Things with a mark of this cluster whose resource is gone";
         registry.register("strays", help, self.strays.clone());
+        let help = "Statuses that somebody else wrote while this operator led";
+        registry.register("foreign_statuses", help, self.foreign_statuses.clone());
         registry.register("leader", "Whether this operator leads", self.leader.clone());
         let help = "When the certificate that is shown is over, in seconds since 1970";
         let name = "tls_not_after_timestamp";
@@ -303,6 +307,17 @@ impl Telemetry {
     /// So many things carry our mark, and nobody declares them.
     pub fn strays(&self, count: usize) {
         self.strays.set(count as u64);
+    }
+
+    /// Somebody else wrote the status of a resource.
+    pub fn foreign_status(&self, kind: &'static str) {
+        self.foreign_statuses.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// How many there were, of these kinds.
+    #[cfg(test)]
+    pub fn foreign_statuses_of(&self, kinds: [&'static str; 2]) -> u64 {
+        kinds.map(|kind| self.foreign_statuses.get_or_create(&Kind { kind }).get()).iter().sum()
     }
 
     /// Whether this process leads.

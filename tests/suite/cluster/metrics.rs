@@ -74,6 +74,8 @@ fn every_metric_that_is_declared_documented_or_shown_is_fed() {
     desk.patch_thing(USER, "pump", &json!({"attributes": {"location": "elsewhere"}}));
     desk.patch_thing(DEVICE, "pump", &json!({"features": {"temperature": {"properties": {"value": 1}}}}));
     desk.wait("dt", "pump", "told its drift", |twin| (twin["status"]["drift"]["count"] == 1).then_some(()));
+    let forged = r#"{"status": {"revision": 7}}"#;
+    desk.kubectl(&["patch", "dt", "pump", "--subresource=status", "--type=merge", "-p", forged]).ok();
     // Who is paused leaves its thing behind, with the mark.
     desk.kubectl(&["annotate", "dt", "stray", "twinops.dev/paused=true"]).ok();
     desk.wait("dt", "stray", "paused", |twin| {

@@ -198,3 +198,38 @@ fn s42_a_status_edited_by_hand_deletes_nothing() {
     let kept = desk.thing("pump").expect("it was adopted, whatever status says");
     assert!(kept["_metadata"]["twinops"].is_null(), "{kept}");
 }
+
+/// Its own writes, of which it hears by the same watch, are no such thing.
+#[test]
+fn s42_a_status_that_somebody_else_wrote_is_put_right_without_an_edit() {
+    let desk = Desk::new(NO_RESYNC);
+    let twin = desk.sensor("pump");
+    for location in ["hall-1", "hall-2", "hall-3"] {
+        let mut twin = twin.clone();
+        twin["spec"]["attributes"]["location"] = json!(location);
+        desk.apply(&twin).ok();
+        desk.wait_ready("dt", "pump");
+    }
+    let foreign = || {
+        let kinds = ["DigitalTwin", "TwinPolicy"];
+        kinds.map(|kind| desk.operator.metric(&format!("twinops_foreign_statuses_total{{kind=\"{kind}\"}}")))
+    };
+    assert_eq!(foreign(), [0, 0], "{}", desk.operator.child.log());
+    let revision = desk.thing("pump").expect("the thing")["_revision"].clone();
+    let cases = [("dt", "pump", [1, 0]), ("tp", "sensors", [1, 1])];
+    for (kind, name, counts) in cases {
+        let forged = json!({"status": {"conditions": [{
+            "type": "Ready", "status": "False", "reason": "Forbidden", "message": "forged",
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+        }]}});
+        let patch = ["patch", kind, name, "--subresource=status", "--type=merge", "-p", &forged.to_string()];
+        desk.kubectl(&patch).ok();
+        wait_for("the operator to notice", SOON, || (foreign() == counts).then_some(()));
+        desk.wait_ready(kind, name);
+    }
+    desk.wait_ready("dt", "pump");
+    assert_eq!(desk.thing("pump").expect("the thing")["_revision"], revision);
+    desk.apply(&twin).ok();
+    desk.wait_ready("dt", "pump");
+    assert_eq!(foreign(), [1, 1], "what it put right is its own write again");
+}
