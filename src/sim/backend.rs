@@ -100,7 +100,12 @@ impl Backend {
             request = request.header(*name, value);
         }
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        self.engine.call(request.body(body).expect("a request")).status().is_success()
+        let taken = self.engine.call(request.body(body).expect("a request")).status().is_success();
+        if method == "DELETE" {
+            // A thing that went took its values along.
+            self.ledger.retain(|(id, _), _| self.engine.thing(id).is_some());
+        }
+        taken
     }
 
     /// A device writes one value, or takes it away with `None`.
@@ -116,7 +121,7 @@ impl Backend {
         taken
     }
 
-    /// Every device value that is not there any more (I4). A thing that went took its values along.
+    /// Every device value that is not there any more (I4), but for those of things that went.
     pub fn lost_values(&mut self) -> Vec<String> {
         let mut lost = vec![];
         let engine = &self.engine;

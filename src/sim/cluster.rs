@@ -121,6 +121,10 @@ impl Cluster {
         self.put(key, object);
     }
 
+    pub fn is_going(&self, key: &Key) -> bool {
+        self.objects.get(key).is_some_and(|object| object["metadata"].get("deletionTimestamp").is_some())
+    }
+
     /// Somebody takes all finalizers off and the resource away.
     pub fn force_away(&mut self, key: &Key) {
         self.delete(key);

@@ -28,7 +28,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::fault::Plan;
-use self::scenario::{Scenario, Storm};
+use self::scenario::{LEFT_BEHIND, Scenario, Storm};
 use self::wire::Mailbox;
 use self::world::{Seen, World};
 use crate::ditto::{Connection, Credentials, DittoClient};
@@ -70,7 +70,11 @@ fn run(scenario: &Scenario, plan: &Plan) -> Run {
     runtime.block_on(async {
         let mut world = World::new(plan.clone(), scenario.steps.clone());
         world.run().await;
-        let end = check::end(&world.cluster, &world.ditto);
+        let mut end = check::end(&world.cluster, &world.ditto);
+        if world.base_is_lost && !plan.faults.is_empty() {
+            let left = LEFT_BEHIND.iter().filter(|(name, _)| *name == scenario.name);
+            left.for_each(|(_, path)| drop(Pointer::parse(path).remove(&mut end)));
+        }
         let mut problems = std::mem::take(&mut world.watchman.problems);
         if !scenario.leaves_marks {
             problems.extend(check::orphans(&world.cluster, &world.ditto));

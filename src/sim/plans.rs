@@ -61,9 +61,15 @@ fn is_turn(at: usize, seen: &Seen, fault: Fault) -> bool {
 /// `run`, which has the first. A twist is followed by twists only; its pairs with faults begin with the fault.
 pub fn pairs(scenario: &Scenario, first: &Plan, run: &Run) -> Vec<Plan> {
     let mut plans = vec![];
+    // A step that comes early may be the last: then who stalls until all is quiet stalls to the end. And with a watch event
+    // that comes late the same request is another one.
+    let is_stall = |(_, fault): &(usize, Fault)| matches!(fault, Fault::Deposed | Fault::DeposedLong);
+    let stalls = NO_LONG_STALLS.contains(&scenario.name) && first.faults.first().is_some_and(is_stall);
     if let Some((place, _)) = first.faults.first() {
+        let fits = |fault: &Fault| !(stalls && *fault == Fault::StepFirst);
         for (at, seen) in run.seen.iter().enumerate().skip(place + 1) {
-            for fault in faults(scenario, seen).into_iter().filter(|fault| is_turn(at, seen, *fault)) {
+            let some = faults(scenario, seen).into_iter().filter(|fault| is_turn(at, seen, *fault));
+            for fault in some.filter(fits) {
                 let faults = first.faults.iter().copied().chain([(at, fault)]).collect();
                 plans.push(Plan { faults, ..first.clone() });
             }
@@ -72,7 +78,7 @@ pub fn pairs(scenario: &Scenario, first: &Plan, run: &Run) -> Vec<Plan> {
     if !NO_TWISTS.contains(&scenario.name) {
         let after = first.twists.first().map_or(0, |(at, _)| at + 1);
         for at in run.events.clone().skip_while(|at| *at < after) {
-            for twist in TWISTS {
+            for twist in TWISTS.into_iter().filter(|twist| !stalls || *twist == Twist::Twice) {
                 let twists = first.twists.iter().copied().chain([(at, twist)]).collect();
                 plans.push(Plan { twists, ..first.clone() });
             }

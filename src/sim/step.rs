@@ -20,6 +20,8 @@ pub enum Step {
     Device(&'static str, &'static str, Option<Value>),
     /// Somebody with rights sends a request to Ditto by hand, with a mark for `put-metadata` if there is one.
     InDitto(&'static str, String, Option<Value>, Option<Value>),
+    /// A step that takes a thing for granted.
+    WhenThere(&'static str, Box<Step>),
     /// All of these at once.
     Together(Vec<Step>),
     /// The next step waits until all is quiet, however the scheduler feels.
@@ -30,6 +32,8 @@ impl Step {
     /// `false` when it could not be done yet.
     pub fn perform(&self, cluster: &mut Cluster, ditto: &mut Backend) -> bool {
         match self {
+            // It would change what goes; whoever wants a new one applies again when the old one is gone.
+            Self::Apply(key, _) if cluster.is_going(key) => return false,
             Self::Apply(key, spec) => cluster.apply(key, spec),
             Self::Annotate(key, name, value) => cluster.annotate(key, name, value),
             Self::Delete(key) => cluster.delete(key),
@@ -45,10 +49,21 @@ impl Step {
                 let headers: Vec<_> = mark.iter().map(put).chain(patches).collect();
                 return ditto.by_hand_with(PEOPLE, method, target, body.as_ref(), &headers);
             }
+            Self::WhenThere(id, step) => return ditto.thing(id).is_some() && step.perform(cluster, ditto),
             Self::Together(steps) => return steps.iter().all(|step| step.perform(cluster, ditto)),
             Self::Calm => {}
         }
         true
+    }
+
+    /// It writes a status beside the operators.
+    pub fn writes_status(&self) -> bool {
+        match self {
+            Self::Restore(..) | Self::ClearStatus(_) => true,
+            Self::WhenThere(_, step) => step.writes_status(),
+            Self::Together(steps) => steps.iter().any(Self::writes_status),
+            _ => false,
+        }
     }
 }
 

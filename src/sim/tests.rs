@@ -110,6 +110,22 @@ fn pairs_of_faults_are_survived() {
     });
 }
 
+/// Pairs that went wrong once. Which request has which number moves with the operator; what is left of them is two
+/// faults close to each other.
+#[test]
+fn pairs_that_went_wrong_once_are_survived() {
+    let plans = [
+        "the_thing_is_deleted_behind_our_back:r12=403,r16=CrashStale",
+        "recreated:r10=429,r11=DeposedLong",
+        "adoption_only_if_identical:r13=429,r14=429",
+    ];
+    for plan in plans {
+        let plan: Plan = plan.parse().expect("a plan");
+        let (problems, trace) = again(&plan);
+        assert!(problems.is_empty(), "{plan}: {problems:#?}\n{}", trace.join("\n"));
+    }
+}
+
 /// Passes interleave, events lag, devices report and steps come early, as the dice say.
 #[test]
 fn every_order_of_things_ends_the_same() {

@@ -1,5 +1,6 @@
 //! The scheduler: decides what happens next, and lets the plan's faults happen.
 mod heard;
+mod quiet;
 mod storm;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,8 +24,6 @@ const SHORT_MS: u64 = 10_000;
 const CALM_MS: u64 = 150_000;
 /// At the end nothing may have changed for longer than a resync takes to come round.
 const LONG_MS: u64 = 600_000;
-/// After a change, first retries may still say something.
-const SETTLED_MS: u64 = 60_000;
 /// More passes than any run needs: beyond it somebody never comes to rest (I6).
 const PASSES_MAX: usize = 600;
 /// More turns of other tasks than a request ever takes to come out.
@@ -65,6 +64,12 @@ pub struct World {
     client: DittoClient,
     now: u64,
     changed: u64,
+    /// When the last fault of the plan happened.
+    broken: u64,
+    /// Somebody was told that nobody remembers what was written last.
+    pub base_is_lost: bool,
+    /// Somebody beside operators wrote a status.
+    others_write: bool,
     passes: usize,
     /// Passes, and what was announced, since it was quiet.
     quiet: (usize, Vec<String>),
@@ -104,6 +109,9 @@ impl World {
             client,
             now: 0,
             changed: 0,
+            broken: 0,
+            base_is_lost: false,
+            others_write: false,
             passes: 0,
             quiet: (0, vec![]),
             noise: 0,
@@ -114,6 +122,10 @@ impl World {
     pub async fn run(&mut self) {
         while let Some(step) = self.steps.front() {
             let window = if matches!(step, Step::Calm) { CALM_MS } else { SHORT_MS };
+            if !self.owed.is_empty() {
+                self.settle(LONG_MS, false).await;
+                self.owed_too_long();
+            }
             self.step();
             self.settle(window, false).await;
         }
@@ -121,38 +133,15 @@ impl World {
         self.ends_quiet();
     }
 
-    fn ends_quiet(&mut self) {
-        let noise = self.noise();
-        self.watchman.problems.extend(noise);
-        let owed = self.owed.iter().map(|step| format!("could never be done: {step:?}"));
-        self.watchman.problems.extend(owed);
-    }
-
-    /// Something changed: what is said and done soon after may be about it.
-    fn change(&mut self) {
-        self.changed = self.now;
-        self.quiet = (0, vec![]);
-    }
-
-    /// What was said, and how often somebody looked, although nothing had changed for a while (I6, I7).
-    fn noise(&self) -> Vec<String> {
-        let (passes, said) = &self.quiet;
-        // The slowest to hope looks every two minutes, and everybody once in a resync.
-        let most = self.cluster.objects().len() * 6 + 2;
-        let hasty =
-            (*passes > most).then(|| format!("I6: {passes} passes, although at most {most} were due"));
-        said.iter().map(|said| format!("I7: not quiet: {said}")).chain(hasty).collect()
-    }
-
-    fn is_quiet(&self) -> bool {
-        self.now > self.changed + SETTLED_MS
-    }
-
     fn leader(&mut self) -> &mut Operator {
         self.operators.last_mut().expect("somebody leads")
     }
 
+    /// The next step, unless one before it could not be done yet.
     fn step(&mut self) -> bool {
+        if !self.owed.is_empty() {
+            return false;
+        }
         let Some(step) = self.steps.pop_front() else { return false };
         self.perform(&step);
         true
@@ -169,6 +158,7 @@ impl World {
         if matches!(step, Step::Restore(..)) {
             self.watchman.restored();
         }
+        self.others_write |= step.writes_status();
         self.change();
         self.watchman.look(&self.cluster, &self.ditto);
     }
@@ -183,7 +173,7 @@ impl World {
                 self.carry_out(choice).await;
             } else if !(self.pay_debts() || self.catch_up() || self.go_on(is_end)) {
                 let due = self.leader().queue.values().min().copied();
-                match due.filter(|due| *due <= self.changed + window) {
+                match due.filter(|due| *due <= self.changed.max(self.broken) + window) {
                     Some(due) => self.now = self.now.max(due),
                     None => return,
                 }
@@ -292,6 +282,7 @@ impl World {
         let operator = &mut self.operators[o];
         operator.take_wake_ups(now);
         let said = operator.announced();
+        self.base_is_lost |= lost(&said);
         if let Some(pause) = pause {
             let due = operator.queue.entry(key).or_insert(now + pause);
             *due = (*due).min(now + pause);
@@ -318,6 +309,9 @@ impl World {
         }
         let leads = self.operators[o].life == Life::Leads;
         let fault = self.plan.fault(number).filter(|_| leads);
+        if fault.is_some() {
+            (self.broken, self.quiet.0) = (self.now, 0);
+        }
         self.note(|| format!("r{number} {asked} {}", fault.map(|f| f.to_string()).unwrap_or_default()));
         match fault {
             None => self.reply((o, p), arrived, false),
@@ -355,7 +349,17 @@ impl World {
                 self.reply((o, p), arrived, false);
             }
         }
+        self.hurry();
         self.drive(o, p).await;
+    }
+
+    /// A watch may be faster than the answer to what it shows.
+    fn hurry(&mut self) {
+        if self.dice.as_mut().is_some_and(|dice| dice.chance(3)) {
+            for kind in Kind::ALL {
+                self.show(kind);
+            }
+        }
     }
 
     fn reply(&mut self, of: (usize, usize), arrived: Arrived, stale: bool) {
@@ -392,7 +396,7 @@ impl World {
 
     fn crash(&mut self, o: usize, stale: bool) {
         self.note(|| "the operator is killed".to_owned());
-        self.operators.remove(o);
+        self.base_is_lost |= lost(&self.operators.remove(o).announced());
         self.mailbox.take();
         let entries = self.cluster.log.len();
         self.succeed(if stale { entries.saturating_sub(1) } else { entries });
@@ -472,6 +476,10 @@ impl World {
             }
         }
     }
+}
+
+fn lost(said: &[String]) -> bool {
+    said.iter().any(|said| said.starts_with("BaseLost"))
 }
 
 /// What an operator that is broken on purpose takes for the answer to a write that it never sent.

@@ -40,7 +40,12 @@ pub fn ends() -> Vec<Scenario> {
             leaves_marks: true,
             ..life(
                 "suspended_then_deleted",
-                vec![t(here()), Step::Calm, Step::Apply(twin("t"), suspended), Step::Delete(twin("t"))],
+                vec![
+                    t(here()),
+                    Step::Calm,
+                    Step::WhenThere(THING, Box::new(Step::Apply(twin("t"), suspended))),
+                    Step::Delete(twin("t")),
+                ],
                 vec![
                     at("hall-1"),
                     ("/things/org.acme:t/mark/name", json!("t")),

@@ -18,6 +18,7 @@ impl World {
         self.dice = None;
         while self.step() {
             self.settle(SHORT_MS, false).await;
+            self.owed_too_long();
         }
         self.dice = Some(Dice::new(seed));
         let mut dice = Dice::new(seed ^ OTHER_DICE);
