@@ -14,10 +14,10 @@ SOAK_TESTS ?=
 # How long the soak keeps the bridge under load; `make test` a minute.
 SOAK_SECONDS ?= 1800
 FUZZ_SECONDS ?= 60
-# The image's binary needs no library of the system, so it is linked against musl.
-STATIC_TARGET ?= $(shell uname -m)-unknown-linux-musl
-# A static binary moves itself to where it was loaded; packed, the list of what to move is 10 KB instead of 1.7 MB.
-PACKED := -C link-arg=-Wl,-z,pack-relative-relocs
+# The image's binary needs no library of the system: glibc is in it. A static binary moves itself to where it was loaded;
+# packed, the list of what to move is 10 KB instead of 1.7 MB.
+STATIC_TARGET ?= $(shell uname -m)-unknown-linux-gnu
+STATIC_FLAGS := ["-Ctarget-feature=+crt-static", "-Clink-arg=-Wl,-z,pack-relative-relocs"]
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 IMAGE ?= twinops:$(VERSION)
 CONTAINER ?= docker
@@ -70,10 +70,13 @@ bench: tools rust ## Build for release and run the benchmarks
 	$(CARGO) build $(LOCKED) --release
 	TWINOPS_TOOLS_BIN="$(TOOLS_BIN)" bench/run
 
-static: rust ## Build the binary of the image: static, for musl
-	@rustc --print target-libdir --target $(STATIC_TARGET) | xargs test -d || rustup target add $(STATIC_TARGET)
-	@command -v musl-gcc >/dev/null || { echo "make: musl-gcc is not installed: run apt-get install musl-tools" >&2; exit 1; }
-	$(CARGO) rustc $(LOCKED) --profile image --target $(STATIC_TARGET) --bin twinops -- $(PACKED)
+static: rust ## Build the binary of the image: static
+	@test -e "$$(cc -print-file-name=libc.a)" || { echo "make: the static C library is not installed: run apt-get install libc6-dev" >&2; exit 1; }
+	@getconf GNU_LIBC_VERSION | awk '{ split($$2, is, "."); exit !(is[1] > 2 || is[2] >= 36) }' || \
+		{ echo "make: packed relocations need glibc 2.36: run make image, which brings it" >&2; exit 1; }
+	@# Flags of the caller would take the place of these.
+	env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS $(CARGO) rustc $(LOCKED) --profile image --target $(STATIC_TARGET) \
+		--config 'target.$(STATIC_TARGET).rustflags=$(STATIC_FLAGS)' --bin twinops
 
 image: ## Build the image (CONTAINER=docker or podman)
 	$(CONTAINER) build --tag $(IMAGE) .

@@ -77,7 +77,7 @@ twinops() {
   version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/Cargo.toml" | head -n 1)
   # Under `cargo test` this sees variables of that build, for which ring would build itself and all that uses it again.
   env $(compgen -e | grep -E '^CARGO_(PKG|MANIFEST)_' | sed 's/^/-u /') make -s -C "$repository" static
-  install -D "${CARGO_TARGET_DIR:-$repository/target}/$(uname -m)-unknown-linux-musl/image/twinops" "$work/root/twinops"
+  install -D "${CARGO_TARGET_DIR:-$repository/target}/$(uname -m)-unknown-linux-gnu/image/twinops" "$work/root/twinops"
   image "docker.io/library/twinops:$version" '{"Entrypoint":["/twinops"],"User":"10001:10001"}'
 }
 
