@@ -38,7 +38,8 @@ impl Connection {
     }
 }
 
-fn length(head: &[u8]) -> usize {
+/// The length of the body that follows this head.
+pub fn length(head: &[u8]) -> usize {
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     let value = head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
     value.map_or(0, |text| text.trim().parse().expect("a number"))

@@ -32,7 +32,7 @@ fn main() {
         ("engine-requests", engine::requests),
         ("engine-things", engine::things),
         ("facade-requests", facade::requests),
-        ("facade-latency", facade::latency),
+        ("facade-latency", facade::latency::run),
         ("facade-idle", facade::idle),
         ("facade-fanout", facade::fanout::delivered),
         ("facade-sockets", facade::fanout::memory),

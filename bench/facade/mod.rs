@@ -1,10 +1,10 @@
 //! The facade beside its peers: requests (P1), pages (P2), added latency and idle connections (P1), fan-out of events (P3).
 pub mod fanout;
+pub mod latency;
 pub mod stage;
 pub mod stub;
 
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
@@ -116,78 +116,6 @@ pub fn requests() {
             sample::print(&format!("{}, requests", peer.name()), "a second", rate);
         }
     }
-}
-
-/// What each server adds to the time of an answer, at half of what the facade can do. The load and Ditto share the first
-/// core and the servers have the second, so that nobody waits for a core that another process uses.
-pub fn latency() {
-    const CONNECTIONS: u32 = 64;
-    let peers = [Peer::Direct, Peer::TwinOps, Peer::Nginx];
-    run_on("0");
-    let (runtime, stub) = (runtime(), Stub::start(0, 0).with_servers_on(1));
-    let servers: Vec<Option<Server>> =
-        peers.iter().map(|peer| (*peer != Peer::Direct).then(|| stub.before(*peer))).collect();
-    let get = ask("GET", THING, "");
-    let most = storm(stub.address(servers[1].as_ref()), 32, (ENDLESS, TURN * 2), move |_| get.clone());
-    let (answered, seconds) = runtime.block_on(most);
-    let half = f64::from(u32::try_from(answered).expect("few")) / seconds / 2.0;
-    println!("half load: {half:.0} requests a second over {CONNECTIONS} connections");
-    let mut times: Vec<Vec<f64>> = vec![vec![]; peers.len()];
-    let mut p99: Vec<Vec<f64>> = vec![vec![]; peers.len()];
-    for _ in 0..ROUNDS {
-        for (at, (peer, server)) in peers.iter().zip(&servers).enumerate() {
-            let request = ask("GET", &peer.path(THING), "");
-            let period = Duration::from_secs_f64(f64::from(CONNECTIONS) / half);
-            let address = stub.address(server.as_ref());
-            let mut some = runtime.block_on(paced(address, CONNECTIONS, period, request));
-            some.sort_by(f64::total_cmp);
-            p99[at].push(some[(some.len() - 1) * 99 / 100]);
-            times[at].extend(some);
-        }
-    }
-    let direct = p99[0].clone();
-    for ((peer, times), p99) in peers.iter().zip(times).zip(p99) {
-        sample::print_microseconds(&peer.name(), times);
-        let added = p99.iter().zip(&direct).map(|(p99, direct)| p99 - direct).collect();
-        sample::print(&format!("{}, p99 by round", peer.name()), "ms", p99);
-        sample::print(&format!("{}, added to the p99 of the same round", peer.name()), "ms", added);
-    }
-    run_on("0,1");
-}
-
-/// This process, and what it starts, on these cores.
-fn run_on(cores: &str) {
-    let moved = Command::new("taskset").args(["-acp", cores, &std::process::id().to_string()]).output();
-    assert!(moved.expect("util-linux has taskset").status.success(), "this machine has no cores {cores}");
-}
-
-/// Each connection asks once in a period, on its own clock; the milliseconds that answers took.
-async fn paced(address: &str, connections: u32, period: Duration, request: Vec<u8>) -> Vec<f64> {
-    let started = Instant::now();
-    let workers: Vec<_> = (0..connections)
-        .map(|n| {
-            let (address, request) = (address.to_owned(), request.clone());
-            tokio::spawn(async move {
-                let mut connection = Connection::open(&address).await;
-                let first = tokio::time::Instant::now() + period * n / connections;
-                let mut clock = tokio::time::interval_at(first, period);
-                let mut took = vec![];
-                while started.elapsed() < TURN * 2 {
-                    clock.tick().await;
-                    let asked = Instant::now();
-                    let (status, _) = connection.ask(&request).await;
-                    assert_eq!(status, 200);
-                    took.push(asked.elapsed().as_secs_f64() * 1e3);
-                }
-                took
-            })
-        })
-        .collect();
-    let mut all = vec![];
-    for worker in workers {
-        all.extend(worker.await.expect("a connection"));
-    }
-    all
 }
 
 /// Memory with 1,000 connections that have asked once and wait.
