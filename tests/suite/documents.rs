@@ -102,3 +102,20 @@ fn every_row_of_the_ownership_page_names_its_test() {
     let unnamed: Vec<_> = rows.filter(|row| !row.ends_with("| test |") && names(row).is_empty()).collect();
     assert!(unnamed.is_empty(), "no test is named in {unnamed:#?}");
 }
+
+/// Sections between which a merge could not decide.
+#[test]
+fn no_document_holds_what_a_merge_left_behind() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
+    let pages = pages.chain(["README.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    let pages: Vec<_> = pages.filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    for page in pages {
+        let text = fs::read_to_string(&page).expect("a page");
+        let left = text
+            .lines()
+            .find(|line| ["<<<<<<<", ">>>>>>>", "=======", "@@"].iter().any(|m| line.starts_with(m)));
+        assert_eq!(left, None, "{}", page.display());
+    }
+}
