@@ -20,8 +20,8 @@ pub enum Step {
     Device(&'static str, &'static str, Option<Value>),
     /// Somebody with rights sends a request to Ditto by hand, with a mark for `put-metadata` if there is one.
     InDitto(&'static str, String, Option<Value>, Option<Value>),
-    /// A step that takes a thing for granted.
-    WhenThere(&'static str, Box<Step>),
+    /// A step that takes things for granted.
+    WhenThere(&'static [&'static str], Box<Step>),
     /// All of these at once.
     Together(Vec<Step>),
     /// The next step waits until all is quiet, however the scheduler feels.
@@ -49,7 +49,9 @@ impl Step {
                 let headers: Vec<_> = mark.iter().map(put).chain(patches).collect();
                 return ditto.by_hand_with(PEOPLE, method, target, body.as_ref(), &headers);
             }
-            Self::WhenThere(id, step) => return ditto.thing(id).is_some() && step.perform(cluster, ditto),
+            Self::WhenThere(ids, step) => {
+                return ids.iter().all(|id| ditto.thing(id).is_some()) && step.perform(cluster, ditto);
+            }
             Self::Together(steps) => return steps.iter().all(|step| step.perform(cluster, ditto)),
             Self::Calm => {}
         }
