@@ -1,4 +1,4 @@
-//! Our finalizer on one resource, beside those of others.
+//! Our finalizer on one resource, beside those of others, and what its status says by now.
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Error};
 use parking_lot::Mutex;
@@ -8,7 +8,9 @@ use std::fmt::Debug;
 
 use super::client::in_time;
 use super::{FINALIZER, MANAGER};
-use crate::reconcile::Finalizer;
+use crate::api::{DigitalTwin, DigitalTwinStatus};
+use crate::reconcile::{Finalizer, Reported};
+use crate::twin::facts::Known;
 
 /// How often a conflict with another writer is resolved before the pass gives up and starts anew.
 const CONFLICTS_MAX: u32 = 3;
@@ -91,6 +93,37 @@ where
 
     async fn remove(&self) -> Result<(), String> {
         self.write(without_ours).await.map(|_| ()).map_err(|error| super::error::with_causes(&error))
+    }
+}
+
+impl Reported for OnResource<DigitalTwin> {
+    /// Without a resource version the API server answers from a quorum and not from its cache.
+    async fn known(&self) -> Result<Option<Known>, String> {
+        let found = in_time(self.api.get_opt(&self.name)).await;
+        let found = found.map_err(|error| super::error::with_causes(&error))?;
+        let key = |meta: &ObjectMeta| (meta.uid.clone(), meta.generation);
+        let is_same = |twin: &DigitalTwin| key(&twin.metadata) == key(&self.seen);
+        let stays = found.filter(|twin| is_same(twin) && twin.metadata.deletion_timestamp.is_none());
+        Ok(stays.map(|twin| twin.status.as_ref().map(DigitalTwinStatus::known).unwrap_or_default()))
+    }
+}
+
+/// What a dry run asks the cluster for, and what it leaves there.
+pub struct OnlyRead<'a>(pub &'a OnResource<DigitalTwin>);
+
+impl Finalizer for OnlyRead<'_> {
+    async fn add(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn remove(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Reported for OnlyRead<'_> {
+    async fn known(&self) -> Result<Option<Known>, String> {
+        self.0.known().await
     }
 }
 

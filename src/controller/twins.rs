@@ -7,13 +7,13 @@ use kube::Resource;
 use kube::runtime::controller::Action;
 
 use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
-use super::finalizer::{OnResource, has_ours};
+use super::finalizer::{OnResource, OnlyRead, has_ours};
 use super::kept;
 use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{CONFIRM_DELETION, is_paused, is_set, takeover};
 use crate::api::status::DriftSeen;
 use crate::api::{DigitalTwin, DigitalTwinStatus};
-use crate::reconcile::{self, Catalog, NoFinalizer, Place, TwinCard, Would};
+use crate::reconcile::{self, Catalog, Place, TwinCard, Would};
 use crate::twin::claim::Claim;
 use crate::twin::desired::PolicyName;
 use crate::twin::facts::{Going, Known, PolicyFact, TwinFacts};
@@ -73,15 +73,15 @@ impl Managed for DigitalTwin {
         let going = pass::going(shared, self).await.map(|going| breaker(shared, self, going));
         let mut facts = facts(shared, self, going, before.status.known());
         facts.originator = heard.as_ref().and_then(|heard| heard.originator.clone());
+        let resource = OnResource::new(shared.api::<Self>(&place.0), self.meta());
         if shared.options.dry_run {
             // What would be made must be looked for: a create that nobody sends finds nothing out.
             facts.has_finalizer |= facts.going.is_none();
-            let report = reconcile::twin(&context.ditto, &NoFinalizer, facts, true).await;
+            let report = reconcile::twin(&context.ditto, &OnlyRead(&resource), facts, true).await;
             let after = report.would.as_ref().is_some_and(Would::writes) && waits_for_policy(shared, &place);
             return pass::told::<Self>(shared, &place, started, &report, after.then_some("its policy"));
         }
-        let finalizer = OnResource::new(shared.api::<Self>(&place.0), self.meta());
-        let mut outcome = reconcile::twin(&context.ditto, &finalizer, facts, false).await.outcome;
+        let mut outcome = reconcile::twin(&context.ditto, &resource, facts, false).await.outcome;
         if let Some(action) = pass::confirm_stale(shared, self, &outcome).await {
             return action;
         }
@@ -118,7 +118,7 @@ impl Managed for DigitalTwin {
                 place: &place,
                 started,
                 before,
-                moved: finalizer.moved(),
+                moved: resource.moved(),
                 after,
                 outcome: &outcome,
             },

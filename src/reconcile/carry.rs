@@ -3,7 +3,7 @@ use std::future::Future;
 
 use super::would::{Seen, Would};
 use crate::ports::{Policies, Search, Things};
-use crate::twin::facts::{PolicyFacts, TwinFacts};
+use crate::twin::facts::{Known, PolicyFacts, TwinFacts};
 use crate::twin::pass::TwinPass;
 use crate::twin::policy_pass::{PolicyExtras, PolicyPass};
 use crate::twin::reason::Outcome;
@@ -17,7 +17,13 @@ pub trait Finalizer: Send + Sync {
     fn remove(&self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// Resources outside a cluster have no finalizer.
+/// What the status of one twin says.
+pub trait Reported: Send + Sync {
+    /// Asks the API server; `None` when the resource has changed, is gone or going, or another has its name; `Err` in the cluster's own words.
+    fn known(&self) -> impl Future<Output = Result<Option<Known>, String>> + Send;
+}
+
+/// Resources outside a cluster have no finalizer and no status.
 pub struct NoFinalizer;
 
 impl Finalizer for NoFinalizer {
@@ -30,6 +36,12 @@ impl Finalizer for NoFinalizer {
     }
 }
 
+impl Reported for NoFinalizer {
+    async fn known(&self) -> Result<Option<Known>, String> {
+        Ok(Some(Known::default()))
+    }
+}
+
 /// What one pass came to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -39,10 +51,10 @@ pub struct Report {
 }
 
 /// One pass over one twin.
-pub async fn twin<D, F>(ditto: &D, finalizer: &F, facts: TwinFacts, dry_run: bool) -> Report
+pub async fn twin<D, F>(ditto: &D, resource: &F, facts: TwinFacts, dry_run: bool) -> Report
 where
     D: Things + Policies,
-    F: Finalizer,
+    F: Finalizer + Reported,
 {
     let (mut pass, mut next) = TwinPass::start(facts, ditto.header_room());
     let mut seen = Seen::default();
@@ -53,7 +65,10 @@ where
                 return Report { outcome: pass.so_far(), would: Some(seen.would(&request)) };
             }
             Next::Ask(request) => {
-                let answer = ask(ditto, finalizer, request).await;
+                let answer = match request {
+                    Request::ReadStatus => Answer::Status(resource.known().await),
+                    request => ask(ditto, resource, request).await,
+                };
                 if dry_run {
                     seen.note(&answer);
                 }
@@ -106,6 +121,7 @@ where
     match request {
         Request::AddFinalizer => Answer::Finalizer(finalizer.add().await),
         Request::RemoveFinalizer => Answer::Finalizer(finalizer.remove().await),
+        Request::ReadStatus => Answer::Status(Err("only a twin's is asked for".to_owned())),
         Request::FindThing { id, fields } => Answer::Thing(ditto.find_thing(&id, &fields).await),
         Request::CreateThing { id, body, mark } => {
             Answer::Written(ditto.create_thing(&id, &body, &mark).await)

@@ -9,7 +9,7 @@ mod look;
 mod would;
 
 pub use breaker::Breaker;
-pub use carry::{Finalizer, NoFinalizer, Report, policy, twin};
+pub use carry::{Finalizer, NoFinalizer, Report, Reported, policy, twin};
 pub use catalog::{Catalog, Place, PolicyCard, Standing, TwinCard};
 pub use look::{Look, Seen, look, look_at};
 pub use would::Would;

@@ -127,6 +127,11 @@ impl Watchman {
         self.applied.restored();
     }
 
+    /// Somebody lets a thing go back to an older generation.
+    pub fn taken_over(&mut self) {
+        self.marked.clear();
+    }
+
     /// Somebody did something; `before` is how all things stood.
     pub fn touched(&mut self, before: &BTreeMap<String, Arc<Value>>, ditto: &Backend) {
         self.applied.touched(before, ditto);

@@ -20,8 +20,6 @@ pub enum Step {
     Device(&'static str, &'static str, Option<Value>),
     /// Somebody with rights sends a request to Ditto by hand, with a mark for `put-metadata` if there is one.
     InDitto(&'static str, String, Option<Value>, Option<Value>),
-    /// A step that takes things for granted.
-    WhenThere(&'static [&'static str], Box<Step>),
     /// All of these at once.
     Together(Vec<Step>),
     /// The next step waits until all is quiet, however the scheduler feels.
@@ -29,8 +27,16 @@ pub enum Step {
 }
 
 impl Step {
-    /// `false` when it could not be done yet.
-    pub fn perform(&self, cluster: &mut Cluster, ditto: &mut Backend) -> bool {
+    /// What of it could not be done yet.
+    pub fn perform(&self, cluster: &mut Cluster, ditto: &mut Backend) -> Vec<Self> {
+        match self {
+            Self::Together(steps) => steps.iter().flat_map(|step| step.perform(cluster, ditto)).collect(),
+            one if one.is_done(cluster, ditto) => vec![],
+            one => vec![one.clone()],
+        }
+    }
+
+    fn is_done(&self, cluster: &mut Cluster, ditto: &mut Backend) -> bool {
         match self {
             // It would change what goes; whoever wants a new one applies again when the old one is gone.
             Self::Apply(key, _) if cluster.is_going(key) => return false,
@@ -49,11 +55,7 @@ impl Step {
                 let headers: Vec<_> = mark.iter().map(put).chain(patches).collect();
                 return ditto.by_hand_with(PEOPLE, method, target, body.as_ref(), &headers);
             }
-            Self::WhenThere(ids, step) => {
-                return ids.iter().all(|id| ditto.thing(id).is_some()) && step.perform(cluster, ditto);
-            }
-            Self::Together(steps) => return steps.iter().all(|step| step.perform(cluster, ditto)),
-            Self::Calm => {}
+            Self::Together(_) | Self::Calm => {}
         }
         true
     }
@@ -62,7 +64,6 @@ impl Step {
     pub fn writes_status(&self) -> bool {
         match self {
             Self::Restore(..) | Self::ClearStatus(_) => true,
-            Self::WhenThere(_, step) => step.writes_status(),
             Self::Together(steps) => steps.iter().any(Self::writes_status),
             _ => false,
         }

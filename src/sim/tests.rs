@@ -118,6 +118,8 @@ fn pairs_that_went_wrong_once_are_survived() {
         "the_thing_is_deleted_behind_our_back:r12=403,r16=CrashStale",
         "recreated:r10=429,r11=DeposedLong",
         "adoption_only_if_identical:r13=429,r14=429",
+        "seeds:r7=DeposedLong,r13=403",
+        "twin_and_policy_go:r12=CrashStale,r15=Deposed",
     ];
     for plan in plans {
         let plan: Plan = plan.parse().expect("a plan");

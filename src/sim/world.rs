@@ -16,6 +16,7 @@ use super::fault::{Dice, Fault, Plan, Twist};
 use super::operator::{Flow, Life, Operator, Pass, pause};
 use super::step::Step;
 use super::wire::{Arrived, Asked, Mailbox, Side};
+use crate::api::annotation::TAKEOVER;
 use crate::ditto::DittoClient;
 
 /// Between two steps nothing more may be due for so long, in milliseconds: wake-ups and first retries.
@@ -121,13 +122,19 @@ impl World {
     /// All steps, then quiet.
     pub async fn run(&mut self) {
         while let Some(step) = self.steps.front() {
-            let window = if matches!(step, Step::Calm) { CALM_MS } else { SHORT_MS };
+            let is_calm = matches!(step, Step::Calm);
             if !self.owed.is_empty() {
                 self.settle(LONG_MS, false).await;
                 self.owed_too_long();
             }
+            if is_calm {
+                // As long as it is the next one, no other comes early.
+                self.settle(CALM_MS, false).await;
+            }
             self.step();
-            self.settle(window, false).await;
+            if !is_calm {
+                self.settle(SHORT_MS, false).await;
+            }
         }
         self.settle(LONG_MS, true).await;
         self.ends_quiet();
@@ -151,12 +158,13 @@ impl World {
         self.performed += 1;
         self.note(|| format!("step {step:?}"));
         let before = self.ditto.all_things();
-        if !step.perform(&mut self.cluster, &mut self.ditto) {
-            self.owed.push(step.clone());
-        }
+        let owed = step.perform(&mut self.cluster, &mut self.ditto);
+        self.owed.extend(owed);
         self.watchman.touched(&before, &self.ditto);
-        if matches!(step, Step::Restore(..)) {
-            self.watchman.restored();
+        match step {
+            Step::Restore(..) => self.watchman.restored(),
+            Step::Annotate(_, TAKEOVER, _) => self.watchman.taken_over(),
+            _ => {}
         }
         self.others_write |= step.writes_status();
         self.change();
@@ -431,7 +439,8 @@ impl World {
     fn pay_debts(&mut self) -> bool {
         let (cluster, ditto) = (&mut self.cluster, &mut self.ditto);
         let (before, things) = (self.owed.len(), ditto.all_things());
-        self.owed.retain(|step| !step.perform(cluster, ditto));
+        self.owed =
+            std::mem::take(&mut self.owed).iter().flat_map(|step| step.perform(cluster, ditto)).collect();
         if self.owed.len() == before {
             return false;
         }

@@ -74,11 +74,8 @@ pub fn judge(case: &Case<'_>) -> Result<Ours, Held> {
         // The resource was deleted and made again while its thing stayed.
         return Ok(Ours { origin: mark.origin, fence: rql_text::marked(&mark.uid), mark: Some(mark) });
     }
-    if case.folder {
-        let fence = rql_text::marked_up_to(&mark.uid, mark.generation);
-        return Ok(Ours { origin: mark.origin, fence, mark: Some(mark) });
-    }
-    if mark.generation > case.identity.generation && case.takeover != Some(mark.generation) {
+    let is_ahead = !case.folder && mark.generation > case.identity.generation;
+    if is_ahead && case.takeover != Some(mark.generation) {
         return Err(Held::new(
             Reason::StaleResource,
             format!(
@@ -88,8 +85,9 @@ pub fn judge(case: &Case<'_>) -> Result<Ours, Held> {
             ),
         ));
     }
-    let generation = mark.generation.max(case.identity.generation);
-    Ok(Ours { origin: mark.origin, fence: rql_text::marked_up_to(&mark.uid, generation), mark: Some(mark) })
+    // Not up to our own generation: an old leader that stood still would repeat what was written for it since.
+    let fence = rql_text::marked_as(&mark);
+    Ok(Ours { origin: mark.origin, fence, mark: Some(mark) })
 }
 
 fn judge_unmarked(case: &Case<'_>) -> Result<Ours, Held> {

@@ -2,6 +2,7 @@
 use serde_json::Value;
 
 use super::call::{Expect, FoundPolicy, FoundThing, ThingPatch};
+use super::facts::Known;
 use super::id::{PolicyId, ThingId};
 use super::json::Pointer;
 use super::reason::Outcome;
@@ -12,6 +13,8 @@ use super::said::Refused;
 pub enum Request {
     AddFinalizer,
     RemoveFinalizer,
+    /// What status says at the API server: what the pass knows may be older.
+    ReadStatus,
     FindThing {
         id: ThingId,
         fields: Vec<Pointer>,
@@ -51,7 +54,9 @@ impl Request {
     /// Whether carrying it out changes anything.
     pub fn writes(&self) -> bool {
         match self {
-            Self::FindThing { .. } | Self::FindPolicy { .. } | Self::CountUsers { .. } => false,
+            Self::ReadStatus | Self::FindThing { .. } | Self::FindPolicy { .. } | Self::CountUsers { .. } => {
+                false
+            }
             Self::AddFinalizer
             | Self::RemoveFinalizer
             | Self::CreateThing { .. }
@@ -68,7 +73,9 @@ impl Request {
             Self::CreateThing { .. } | Self::PutPolicy { expect: Expect::Absent, .. } => "create",
             Self::PatchThing { .. } | Self::PutPolicy { .. } => "update",
             Self::DeleteThing { .. } | Self::DeletePolicy { .. } => "delete",
-            Self::FindThing { .. } | Self::FindPolicy { .. } | Self::CountUsers { .. } => "read",
+            Self::ReadStatus | Self::FindThing { .. } | Self::FindPolicy { .. } | Self::CountUsers { .. } => {
+                "read"
+            }
             Self::AddFinalizer | Self::RemoveFinalizer => "finalize",
         }
     }
@@ -79,6 +86,8 @@ impl Request {
 pub enum Answer {
     /// To finalizers. The text says why the cluster refused.
     Finalizer(Result<(), String>),
+    /// `None`: the resource has changed, is gone or going, or another has its name. The text says why the cluster refused.
+    Status(Result<Option<Known>, String>),
     Thing(Result<Option<FoundThing>, Refused>),
     Policy(Result<Option<FoundPolicy>, Refused>),
     /// To writes that leave a revision.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::call::Kept;
 use super::json::Pointer;
+use super::mark::Mark;
 
 const METADATA: &str = "_metadata/twinops";
 
@@ -47,9 +48,11 @@ pub fn marked(uid: &str) -> String {
     format!("eq({METADATA}/uid,{})", literal(uid))
 }
 
-/// Holds while the mark names `uid` and is not ahead of `generation`: the fence of every patch.
-pub fn marked_up_to(uid: &str, generation: i64) -> String {
-    format!("and({},le({METADATA}/generation,{generation}))", marked(uid))
+/// Holds while the mark is the one that was seen: the fence of every patch of what is ours.
+pub fn marked_as(mark: &Mark) -> String {
+    let Mark { uid, generation, hash, .. } = mark;
+    let hash = literal(hash);
+    format!("and({},eq({METADATA}/generation,{generation}),eq({METADATA}/hash,{hash}))", marked(uid))
 }
 
 /// Holds while the mark names `uid` and says that TwinOps created the thing.
@@ -142,6 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_is_fenced_with_the_mark_that_was_seen() {
+        let note = json!({"v": 1, "owner": "o", "uid": "u", "generation": 3, "namespace": "n", "name": "t",
+            "origin": "Created", "hash": "h\""});
+        let mark = Mark::from_json(&note).unwrap();
+        assert_eq!(
+            marked_as(&mark),
+            r#"and(eq(_metadata/twinops/uid,"u"),eq(_metadata/twinops/generation,3),eq(_metadata/twinops/hash,"h\""))"#
+        );
+    }
+
+    #[test]
     fn names_cannot_break_out() {
         let cases = [
             ("/attributes/a", "attributes/a"),
@@ -155,9 +169,5 @@ mod tests {
             assert_eq!(property(&Pointer::parse(path)), expected);
         }
         assert_eq!(literal("a\"b\\"), "\"a\\\"b\\\\\"");
-        assert_eq!(
-            marked_up_to("u", 3),
-            "and(eq(_metadata/twinops/uid,\"u\"),le(_metadata/twinops/generation,3))"
-        );
     }
 }

@@ -15,20 +15,17 @@ pub fn ends() -> Vec<Scenario> {
         spec["thingId"] = json!(format!("org.acme:{name}"));
         Step::Apply(twin(name), spec)
     };
-    let made_goes = Step::WhenThere(&[THING], Box::new(Step::Delete(twin("t"))));
     let four = ["t", "u", "v", "w"];
-    let things = &["org.acme:t", "org.acme:u", "org.acme:v", "org.acme:w"];
     let each = |step: fn(&str) -> Step| Step::Together(four.into_iter().map(step).collect());
     let mut many: Vec<Step> = four.into_iter().map(named).collect();
-    let all_go = Step::WhenThere(things, Box::new(each(|name| Step::Delete(twin(name)))));
-    many.extend([Step::Calm, all_go, Step::Calm]);
+    many.extend([Step::Calm, each(|name| Step::Delete(twin(name))), Step::Calm]);
     let mut confirmed = many.clone();
     confirmed.push(each(|name| Step::Annotate(twin(name), "twinops.dev/confirm-deletion", "true")));
     let held = |name| (name, json!("False DeletionHeld"));
     vec![
         life("delete", vec![t(here()), device(VALUE, 1), Step::Calm, Step::Delete(twin("t"))], gone()),
         life("delete_at_once", vec![t(here()), Step::Delete(twin("t"))], gone()),
-        life("retain", vec![retained(here()), Step::Calm, made_goes], left()),
+        life("retain", vec![retained(here()), Step::Calm, Step::Delete(twin("t"))], left()),
         life(
             "released",
             vec![
@@ -43,12 +40,7 @@ pub fn ends() -> Vec<Scenario> {
             leaves_marks: true,
             ..life(
                 "suspended_then_deleted",
-                vec![
-                    t(here()),
-                    Step::Calm,
-                    Step::WhenThere(&[THING], Box::new(Step::Apply(twin("t"), suspended))),
-                    Step::Delete(twin("t")),
-                ],
+                vec![t(here()), Step::Calm, Step::Apply(twin("t"), suspended), Step::Delete(twin("t"))],
                 vec![
                     at("hall-1"),
                     ("/things/org.acme:t/mark/name", json!("t")),

@@ -82,6 +82,21 @@ pub fn lives() -> Vec<Scenario> {
             ],
         ),
         life(
+            "late_seeds_taken_away",
+            vec![
+                Step::Apply(
+                    twin("t"),
+                    json!({"thingId": THING, "policyRef": {"name": "p"}, "attributes": here()}),
+                ),
+                t(here()),
+                Step::Calm,
+                Step::Device(THING, VALUE, None),
+                Step::Device(THING, INITIAL, None),
+                t(there()),
+            ],
+            vec![("/things/org.acme:t/features/temperature/properties/initial", Value::Null), at("hall-2")],
+        ),
+        life(
             "device_writes",
             vec![
                 t(here()),

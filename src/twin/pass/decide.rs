@@ -38,6 +38,9 @@ impl TwinPass {
             // An adoption counts only once its write was taken.
             self.outcome.origin = Some(ours.origin);
         }
+        if self.is_untold(ours.mark.as_ref()) {
+            return self.ask(State::ReadingStatus { seen: Some(Box::new(found)) }, Request::ReadStatus);
+        }
         let hash = desired.hash();
         let memory = self.recall(&desired, &hash, &declared, ours.mark.as_ref());
         if memory.is_lost {
@@ -188,6 +191,10 @@ impl TwinPass {
 
     /// A thing that was written as it is declared and is not there has drifted as a whole.
     fn missing(mut self, desired: &Desired, declared: &Declared) -> (Self, Next) {
+        if self.was_ours(desired) && !self.status_read && self.outcome.writes == 0 {
+            // It may be gone because its resource is, and our view of that is old.
+            return self.ask(State::ReadingStatus { seen: None }, Request::ReadStatus);
+        }
         let applied = self.facts.known.applied.as_ref();
         let is_applied = applied.is_some_and(|applied| applied.hash == desired.hash());
         if self.was_ours(desired) && is_applied && self.outcome.writes == 0 {

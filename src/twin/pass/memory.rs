@@ -2,11 +2,15 @@
 //!
 //! The mark changes in one step with the thing, so its hash says what was written last. In a cluster the
 //! paths to that hash are in status, which is written later and may be older, or lost.
+use super::super::call::FoundThing;
 use super::super::desired::Desired;
+use super::super::facts::Known;
 use super::super::json::Pointer;
 use super::super::mark::{Base, Mark, Origin};
 use super::super::ownership::Declared;
 use super::super::plan;
+use super::super::reason::{Held, Reason};
+use super::super::request::Next;
 use super::TwinPass;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +23,43 @@ pub(super) struct Memory {
 }
 
 impl TwinPass {
+    /// The thing is there, and status, as far as it is known, does not tell of the write that its mark tells of, or of any
+    /// when it has none. Another leader may have told it since, or let go of the thing: what he knows must not be written
+    /// again, and what he gave up must not be adopted.
+    pub(super) fn is_untold(&self, mark: Option<&Mark>) -> bool {
+        let told = self.facts.known.applied.as_ref().map(|applied| applied.hash.as_str());
+        let is_own = |mark: &Mark| mark.uid == self.facts.identity.uid;
+        !self.facts.folder
+            && !self.status_read
+            && mark.is_none_or(|mark| is_own(mark) && Some(mark.hash.as_str()) != told)
+    }
+
+    /// Goes on with what status says now; if that is another, what it names must be looked at.
+    pub(super) fn status_read(
+        mut self,
+        seen: Option<Box<FoundThing>>,
+        read: Result<Option<Known>, String>,
+    ) -> (Self, Next) {
+        self.status_read = true;
+        let known = match read {
+            Ok(Some(known)) => known,
+            Ok(None) => return self.unread("the resource has changed, or is going"),
+            Err(why) => return self.unread(&format!("its status cannot be read: {why}")),
+        };
+        if known == self.facts.known {
+            return self.decide(seen.map(|seen| *seen));
+        }
+        (self.outcome.origin, self.outcome.revision) = (known.origin, known.revision);
+        self.outcome.applied.clone_from(&known.applied);
+        self.facts.known = known;
+        self.look()
+    }
+
+    fn unread(self, why: &str) -> (Self, Next) {
+        let message = format!("nobody knows what of the thing was written already: {why}");
+        self.stop(false, Held::new(Reason::BackendUnavailable, message))
+    }
+
     /// `mark` is the one that stands there, when it is ours already.
     pub(super) fn recall(
         &self,

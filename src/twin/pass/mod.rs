@@ -39,6 +39,7 @@ enum State {
     Finalizing,
     CheckingPolicy { seen: Option<Box<FoundThing>> },
     Looking,
+    ReadingStatus { seen: Option<Box<FoundThing>> },
     Creating { pending: Box<Pending> },
     Patching { pending: Box<Pending>, look_again: bool },
     Leaving(Leaving),
@@ -64,6 +65,7 @@ pub struct TwinPass {
     looks_max: u32,
     failed_fences: u32,
     policy_checked: bool,
+    status_read: bool,
     /// A create that nobody looked before: a refusal of it is what the look would have shown.
     is_blind: bool,
     header_room: usize,
@@ -91,6 +93,7 @@ impl TwinPass {
             looks_max: LOOKS_MAX,
             failed_fences: 0,
             policy_checked: false,
+            status_read: false,
             is_blind: false,
             header_room,
             outcome,
@@ -164,6 +167,7 @@ impl TwinPass {
                 self.policy_checked = true;
                 self.decide(seen.map(|found| *found))
             }
+            (State::ReadingStatus { seen }, Answer::Status(read)) => self.status_read(seen, read),
             (State::Creating { pending }, Answer::Written(result)) => self.created(*pending, result),
             (State::Patching { pending, look_again }, Answer::Written(result)) => {
                 self.patched(*pending, look_again, result)

@@ -104,7 +104,7 @@ fn f33_the_adoption_table() {
             known_ours: true,
             expect: Ok((
                 Origin::Created,
-                "and(eq(_metadata/twinops/uid,\"uid-1\"),le(_metadata/twinops/generation,3))",
+                "and(eq(_metadata/twinops/uid,\"uid-1\"),eq(_metadata/twinops/generation,3),eq(_metadata/twinops/hash,\"h\"))",
             )),
             ..PLAIN
         },
@@ -113,7 +113,7 @@ fn f33_the_adoption_table() {
             note: Some(note(|id| id.generation = 1)),
             expect: Ok((
                 Origin::Created,
-                "and(eq(_metadata/twinops/uid,\"uid-1\"),le(_metadata/twinops/generation,3))",
+                "and(eq(_metadata/twinops/uid,\"uid-1\"),eq(_metadata/twinops/generation,1),eq(_metadata/twinops/hash,\"h\"))",
             )),
             ..PLAIN
         },
@@ -129,7 +129,7 @@ fn f33_the_adoption_table() {
             takeover: Some(9),
             expect: Ok((
                 Origin::Created,
-                "and(eq(_metadata/twinops/uid,\"uid-1\"),le(_metadata/twinops/generation,9))",
+                "and(eq(_metadata/twinops/uid,\"uid-1\"),eq(_metadata/twinops/generation,9),eq(_metadata/twinops/hash,\"h\"))",
             )),
             ..PLAIN
         },

@@ -6,6 +6,7 @@ mod pass;
 mod plan;
 mod policy;
 mod policy_review;
+mod told;
 mod world;
 
 use serde_json::Value;

@@ -52,6 +52,8 @@ pub struct World {
     pub policies: BTreeMap<String, bool>,
     /// What status holds. A folder has none.
     pub known: Known,
+    /// What it holds at the API server, where the watch has not shown that yet.
+    pub told: Option<Known>,
     pub folder: bool,
     /// What the next write is answered, without being carried out.
     pub refuse: Option<Refused>,
@@ -72,6 +74,7 @@ impl World {
             revision: 0,
             policies: [(POLICY.to_owned(), true)].into(),
             known: Known::default(),
+            told: None,
             folder,
             refuse: None,
             hidden: false,
@@ -157,6 +160,9 @@ impl World {
         }
         match request {
             Request::AddFinalizer | Request::RemoveFinalizer => Answer::Finalizer(Ok(())),
+            Request::ReadStatus => {
+                Answer::Status(Ok(Some(self.told.clone().unwrap_or_else(|| self.known.clone()))))
+            }
             Request::FindThing { fields, .. } => Answer::Thing(Ok(self.find(&fields))),
             Request::CreateThing { body, mark, .. } => Answer::Written(self.create(body, mark)),
             Request::PatchThing { patch, .. } => {
@@ -249,11 +255,8 @@ impl World {
         let Some(mark) = self.mark.as_ref().and_then(Mark::from_json) else {
             return condition == rql_text::unmarked();
         };
-        let bounded = rql_text::marked_up_to(&mark.uid, mark.generation);
-        let generations = mark.generation..mark.generation + 100;
         condition == rql_text::marked(&mark.uid)
-            || condition == bounded
-            || generations.into_iter().any(|g| condition == rql_text::marked_up_to(&mark.uid, g))
+            || condition == rql_text::marked_as(&mark)
             || (condition == rql_text::marked_created(&mark.uid) && mark.origin.word() == "Created")
     }
 }

@@ -1,0 +1,87 @@
+//! Two leaders for a moment: what one has written and told, and the other does not know yet.
+use serde_json::json;
+
+use super::super::desired::Desired;
+use super::super::facts::{Known, TwinFacts};
+use super::super::pass::TwinPass;
+use super::super::reason::Reason;
+use super::super::request::{Answer, Next, Request};
+use super::desired;
+use super::world::{HEADER_ROOM, World, facts};
+
+/// A twin with two seeds, as another leader left it and a device used it since.
+fn left_by_another(first: &Desired, twin: &Desired) -> (World, Known) {
+    let mut world = World::new(false);
+    world.pass(first);
+    let known = world.known.clone();
+    world.pass(twin);
+    world.write(&json!({"features": {"f": {"properties": {"v": 9, "w": null}}}}));
+    (world, known)
+}
+
+#[test]
+fn f13_an_old_leader_writes_no_seed_that_another_has_told() {
+    let seeds = json!({"features": {"f": {"properties": {"v": 1, "w": 1}}}});
+    let (plain, twin) = (desired(json!({})), desired(seeds));
+    for (name, first) in [("created", &twin), ("added by an edit", &plain)] {
+        let (mut world, before) = left_by_another(first, &twin);
+        let known = if first == &twin { Known::default() } else { before };
+        world.told = Some(std::mem::replace(&mut world.known, known));
+        let outcome = world.pass(&twin);
+        assert_eq!((outcome.writes, world.at("/features/f/properties")), (0, json!({"v": 9})), "{name}");
+        assert_eq!(world.known, world.told.clone().unwrap(), "{name}");
+        assert_eq!(world.pass(&twin).writes, 0, "{name}");
+        assert!(!world.asked.contains(&Request::ReadStatus), "{name}: who knows does not ask");
+    }
+}
+
+/// It had decided before it stood still: the fence lets through only what was decided over the mark that stands there.
+#[test]
+fn f13_what_an_old_leader_decided_over_an_older_mark_is_refused() {
+    let seeds = json!({"features": {"f": {"properties": {"v": 1, "w": 1}}}});
+    let (first, twin) = (desired(json!({})), desired(seeds));
+    let of = |generation| {
+        let mut facts = facts(twin.clone());
+        facts.identity.generation = generation;
+        facts
+    };
+    let mut world = World::new(false);
+    let mut older = facts(first);
+    older.identity.generation = 1;
+    world.pass_with(older);
+    let known = world.known.clone();
+    let (pass, Next::Ask(look)) = TwinPass::start(TwinFacts { known, ..of(2) }, HEADER_ROOM) else {
+        panic!()
+    };
+    let (mut pass, mut next) = pass.step(world.answer(look));
+    world.pass_with(of(2));
+    world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
+    let outcome = loop {
+        match next {
+            Next::Done(outcome) => break outcome,
+            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
+        }
+    };
+    assert_eq!((outcome.writes, world.at("/features/f/properties")), (0, json!({"v": 1})));
+    assert_eq!(outcome.reason(), Reason::AlreadyInSync);
+}
+
+#[test]
+fn a_status_that_cannot_be_read_writes_nothing() {
+    for answer in [Ok(None), Err("503 from the API server".to_owned())] {
+        let twin = desired(json!({"features": {"f": {"properties": {"v": 1}}}}));
+        let mut world = World::new(false);
+        world.pass(&twin);
+        world.write(&json!({"features": {"f": {"properties": {"v": null}}}}));
+        let (mut pass, mut next) = TwinPass::start(facts(twin), HEADER_ROOM);
+        let outcome = loop {
+            match next {
+                Next::Done(outcome) => break outcome,
+                Next::Ask(Request::ReadStatus) => (pass, next) = pass.step(Answer::Status(answer.clone())),
+                Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
+            }
+        };
+        assert_eq!((outcome.reason(), outcome.writes), (Reason::BackendUnavailable, 0), "{answer:?}");
+        assert_eq!(world.at("/features/f/properties"), json!({}));
+    }
+}
