@@ -7,10 +7,11 @@ use serde_json::json;
 use std::fmt::Debug;
 
 use super::client::in_time;
+use super::latest::Before;
 use super::{FINALIZER, MANAGER};
 use crate::api::{DigitalTwin, DigitalTwinStatus};
 use crate::reconcile::{Finalizer, Reported};
-use crate::twin::facts::Known;
+use crate::twin::facts::Told;
 
 /// How often a conflict with another writer is resolved before the pass gives up and starts anew.
 const CONFLICTS_MAX: u32 = 3;
@@ -96,34 +97,40 @@ where
     }
 }
 
-impl Reported for OnResource<DigitalTwin> {
-    /// Without a resource version the API server answers from a quorum and not from its cache.
-    async fn known(&self) -> Result<Option<Known>, String> {
-        let found = in_time(self.api.get_opt(&self.name)).await;
-        let found = found.map_err(|error| super::error::with_causes(&error))?;
-        let key = |meta: &ObjectMeta| (meta.uid.clone(), meta.generation);
-        let is_same = |twin: &DigitalTwin| key(&twin.metadata) == key(&self.seen);
-        let stays = found.filter(|twin| is_same(twin) && twin.metadata.deletion_timestamp.is_none());
-        Ok(stays.map(|twin| twin.status.as_ref().map(DigitalTwinStatus::known).unwrap_or_default()))
-    }
+/// The resource of one pass over a twin. A dry run leaves it as it is.
+pub struct OfTwin<'a> {
+    pub resource: &'a OnResource<DigitalTwin>,
+    pub before: &'a Before<DigitalTwinStatus>,
+    pub dry_run: bool,
 }
 
-/// What a dry run asks the cluster for, and what it leaves there.
-pub struct OnlyRead<'a>(pub &'a OnResource<DigitalTwin>);
-
-impl Finalizer for OnlyRead<'_> {
+impl Finalizer for OfTwin<'_> {
     async fn add(&self) -> Result<(), String> {
-        Ok(())
+        if self.dry_run { Ok(()) } else { self.resource.add().await }
     }
 
     async fn remove(&self) -> Result<(), String> {
-        Ok(())
+        if self.dry_run { Ok(()) } else { self.resource.remove().await }
     }
 }
 
-impl Reported for OnlyRead<'_> {
-    async fn known(&self) -> Result<Option<Known>, String> {
-        self.0.known().await
+impl Reported for OfTwin<'_> {
+    /// Without a resource version the API server answers from a quorum and not from its cache.
+    async fn told(&self) -> Result<Told, String> {
+        let OnResource { api, name, seen, .. } = self.resource;
+        let found = in_time(api.get_opt(name)).await.map_err(|error| super::error::with_causes(&error))?;
+        let key = |meta: &ObjectMeta| (meta.uid.clone(), meta.generation);
+        let is_same = |twin: &DigitalTwin| key(&twin.metadata) == key(seen);
+        let Some(found) = found.filter(|twin| is_same(twin) && twin.metadata.deletion_timestamp.is_none())
+        else {
+            return Ok(Told::Moved);
+        };
+        let stands = found.status.as_ref();
+        // One of ours that could not be written yet knows more than what stands there.
+        if stands == self.before.shown.as_ref() || stands == Some(&self.before.status) {
+            return Ok(Told::AsKnown);
+        }
+        Ok(Told::Anew(stands.map(DigitalTwinStatus::known).unwrap_or_default()))
     }
 }
 

@@ -246,6 +246,9 @@ pub fn told<K: Managed>(
 ) -> Action {
     const PATHS_MAX: usize = 20;
     let (outcome, resource) = (&report.outcome, show(place));
+    if outcome.overtaken {
+        return K::desk(shared).tries.failed(place);
+    }
     let id = outcome.id.as_deref().unwrap_or_default();
     if let Some(Would { verb, paths, adopts }) = &report.would {
         let paths: Vec<_> = paths.iter().take(PATHS_MAX).map(ToString::to_string).collect();

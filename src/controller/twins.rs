@@ -6,8 +6,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::controller::Action;
 
+use super::changes::Heard;
 use super::context::{Context, Desk, Ditto, Managed, Shared, Woken, claimant, place};
-use super::finalizer::{OnResource, OnlyRead, has_ours};
+use super::finalizer::{OfTwin, OnResource, has_ours};
 use super::kept;
 use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{CONFIRM_DELETION, is_paused, is_set, takeover};
@@ -73,15 +74,20 @@ impl Managed for DigitalTwin {
         let going = pass::going(shared, self).await.map(|going| breaker(shared, self, going));
         let mut facts = facts(shared, self, going, before.status.known());
         facts.originator = heard.as_ref().and_then(|heard| heard.originator.clone());
-        let resource = OnResource::new(shared.api::<Self>(&place.0), self.meta());
+        let resource = &OnResource::new(shared.api::<Self>(&place.0), self.meta());
+        let of_twin = OfTwin { resource, before: &before, dry_run: shared.options.dry_run };
         if shared.options.dry_run {
             // What would be made must be looked for: a create that nobody sends finds nothing out.
             facts.has_finalizer |= facts.going.is_none();
-            let report = reconcile::twin(&context.ditto, &OnlyRead(&resource), facts, true).await;
+            let report = reconcile::twin(&context.ditto, &of_twin, facts, true).await;
             let after = report.would.as_ref().is_some_and(Would::writes) && waits_for_policy(shared, &place);
             return pass::told::<Self>(shared, &place, started, &report, after.then_some("its policy"));
         }
-        let mut outcome = reconcile::twin(&context.ditto, &resource, facts, false).await.outcome;
+        let mut outcome = reconcile::twin(&context.ditto, &of_twin, facts, false).await.outcome;
+        if outcome.overtaken {
+            hear_again(shared, &place, heard);
+            return shared.twins.tries.failed(&place);
+        }
         if let Some(action) = pass::confirm_stale(shared, self, &outcome).await {
             return action;
         }
@@ -104,8 +110,7 @@ impl Managed for DigitalTwin {
         tell_ready(shared, &place, is_ready);
         if let Some(heard) = heard {
             if !outcome.observed && outcome.held().is_some() && shared.twins.kept(&place).is_some() {
-                // It could not look: whose change it was is told by the pass that can.
-                shared.heard.lock().entry(place.clone()).or_insert(heard);
+                hear_again(shared, &place, Some(heard));
             } else {
                 shared.telemetry.change_seen(heard.since.elapsed());
             }
@@ -124,6 +129,13 @@ impl Managed for DigitalTwin {
             },
         )
         .await
+    }
+}
+
+/// It could not look: whose change it was is told by the pass that can.
+fn hear_again(shared: &Shared, place: &Place, heard: Option<Heard>) {
+    if let Some(heard) = heard {
+        shared.heard.lock().entry(place.clone()).or_insert(heard);
     }
 }
 

@@ -3,7 +3,7 @@ use std::future::Future;
 
 use super::would::{Seen, Would};
 use crate::ports::{Policies, Search, Things};
-use crate::twin::facts::{Known, PolicyFacts, TwinFacts};
+use crate::twin::facts::{PolicyFacts, Told, TwinFacts};
 use crate::twin::pass::TwinPass;
 use crate::twin::policy_pass::{PolicyExtras, PolicyPass};
 use crate::twin::reason::Outcome;
@@ -19,8 +19,8 @@ pub trait Finalizer: Send + Sync {
 
 /// What the status of one twin says.
 pub trait Reported: Send + Sync {
-    /// Asks the API server; `None` when the resource has changed, is gone or going, or another has its name; `Err` in the cluster's own words.
-    fn known(&self) -> impl Future<Output = Result<Option<Known>, String>> + Send;
+    /// Asks the API server. `Err` is the cluster's own words.
+    fn told(&self) -> impl Future<Output = Result<Told, String>> + Send;
 }
 
 /// Resources outside a cluster have no finalizer and no status.
@@ -37,8 +37,8 @@ impl Finalizer for NoFinalizer {
 }
 
 impl Reported for NoFinalizer {
-    async fn known(&self) -> Result<Option<Known>, String> {
-        Ok(Some(Known::default()))
+    async fn told(&self) -> Result<Told, String> {
+        Ok(Told::AsKnown)
     }
 }
 
@@ -66,7 +66,7 @@ where
             }
             Next::Ask(request) => {
                 let answer = match request {
-                    Request::ReadStatus => Answer::Status(resource.known().await),
+                    Request::ReadStatus => Answer::Status(resource.told().await),
                     request => ask(ditto, resource, request).await,
                 };
                 if dry_run {

@@ -127,9 +127,11 @@ impl Watchman {
         self.applied.restored();
     }
 
-    /// Somebody lets a thing go back to an older generation.
-    pub fn taken_over(&mut self) {
-        self.marked.clear();
+    /// Somebody lets the thing of this resource go back to an older generation.
+    pub fn taken_over(&mut self, object: Option<&Value>) {
+        if let Some(uid) = object.and_then(|object| object["metadata"]["uid"].as_str()) {
+            self.marked.remove(uid);
+        }
     }
 
     /// Somebody did something; `before` is how all things stood.

@@ -65,6 +65,11 @@ impl Cluster {
         &self.objects
     }
 
+    /// As it was when its log had so many `entries`, to be read from.
+    pub fn until(&self, entries: usize) -> Self {
+        Self { objects: self.at(entries), ..Self::default() }
+    }
+
     /// All resources as the first `entries` of the log tell.
     pub fn at(&self, entries: usize) -> Objects {
         let mut objects = Objects::new();

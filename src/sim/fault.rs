@@ -132,10 +132,12 @@ pub enum Mutant {
     ReportsUnwritten,
     /// Never writes one enforced path, and reports that it did.
     ForgetsOne,
+    /// Takes what its watch showed for what is.
+    BelievesItsView,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unfenced,
         Self::Unguarded,
         Self::CreatesOver,
@@ -147,6 +149,7 @@ impl Mutant {
         Self::NeverRemoves,
         Self::ReportsUnwritten,
         Self::ForgetsOne,
+        Self::BelievesItsView,
     ];
 
     /// What the mutant sends instead; `None` is nothing, and it takes that for a success.

@@ -178,6 +178,11 @@ impl Operator {
         }
     }
 
+    /// The cluster as the watches have shown it.
+    pub fn view(&self, cluster: &Cluster) -> Cluster {
+        cluster.until(self.policies.cursor.max(self.twins.cursor))
+    }
+
     pub fn set_flow(&mut self, kind: Kind, flow: Flow) {
         match kind {
             Kind::Policy => self.policies.flow = flow,

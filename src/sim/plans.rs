@@ -13,10 +13,10 @@ fn faults(scenario: &Scenario, seen: &Seen) -> Vec<Fault> {
     let is_report = seen.asked.side == Side::Cluster && seen.asked.path().ends_with("/status");
     let may_stall = is_report || !NO_LONG_STALLS.contains(&scenario.name);
     let fits = |fault: &Fault| match fault {
-        Fault::StepFirst => seen.steps_left,
+        Fault::StepFirst => seen.may_step,
         Fault::DeposedLong => may_stall,
         // In the last step to stand still until all is quiet is to stand still until the end.
-        Fault::Deposed => may_stall || seen.steps_left,
+        Fault::Deposed => may_stall || !seen.is_last_step,
         _ => true,
     };
     Fault::of(&seen.asked).into_iter().filter(fits).collect()

@@ -168,8 +168,15 @@ fn a_storm(seed: u64, writes: usize) -> Plan {
 /// The checks can fail: an operator that is broken in any of these ways does not get through.
 #[test]
 fn a_broken_operator_is_caught() {
-    let names =
-        ["late_seeds", "spec_change", "removal", "delete", "rename_in_one_go", "policy_change_beside_people"];
+    let names = [
+        "late_seeds",
+        "spec_change",
+        "removal",
+        "delete",
+        "rename_in_one_go",
+        "policy_change_beside_people",
+        "made_again_and_seeds_taken_away",
+    ];
     let scenarios: Vec<Scenario> =
         all().into_iter().filter(|scenario| names.contains(&scenario.name)).collect();
     let runs = plain(&scenarios);

@@ -1,4 +1,5 @@
 //! The scheduler: decides what happens next, and lets the plan's faults happen.
+mod accidents;
 mod heard;
 mod quiet;
 mod storm;
@@ -12,7 +13,7 @@ use kube::runtime::controller::Action;
 use super::backend::{Backend, refusal};
 use super::check::Watchman;
 use super::cluster::{Cluster, Key, Kind, status};
-use super::fault::{Dice, Fault, Plan, Twist};
+use super::fault::{Dice, Fault, Mutant, Plan, Twist};
 use super::operator::{Flow, Life, Operator, Pass, pause};
 use super::step::Step;
 use super::wire::{Arrived, Asked, Mailbox, Side};
@@ -40,7 +41,10 @@ const TOGETHER_MAX: usize = 3;
 #[derive(Clone)]
 pub struct Seen {
     pub asked: Asked,
-    pub steps_left: bool,
+    /// Another step may come right before it.
+    pub may_step: bool,
+    /// Nothing of the scenario comes after it.
+    pub is_last_step: bool,
     /// Before the scenario's own steps: others make sure of it.
     pub is_prelude: bool,
 }
@@ -163,7 +167,7 @@ impl World {
         self.watchman.touched(&before, &self.ditto);
         match step {
             Step::Restore(..) => self.watchman.restored(),
-            Step::Annotate(_, TAKEOVER, _) => self.watchman.taken_over(),
+            Step::Annotate(key, TAKEOVER, _) => self.watchman.taken_over(self.cluster.get(key)),
             _ => {}
         }
         self.others_write |= step.writes_status();
@@ -310,10 +314,11 @@ impl World {
         let number = self.asked;
         self.asked += 1;
         let asked = arrived.asked.clone();
-        let steps_left = !matches!(self.steps.front(), None | Some(Step::Calm));
+        let may_step = !matches!(self.steps.front(), None | Some(Step::Calm));
+        let is_last_step = self.steps.iter().all(|step| matches!(step, Step::Calm));
         let is_prelude = self.performed <= 2;
         if number < SEEN_MAX {
-            self.seen.push(Seen { asked: asked.clone(), steps_left, is_prelude });
+            self.seen.push(Seen { asked: asked.clone(), may_step, is_last_step, is_prelude });
         }
         let leads = self.operators[o].life == Life::Leads;
         let fault = self.plan.fault(number).filter(|_| leads);
@@ -347,7 +352,7 @@ impl World {
                 return self.succeed(self.cluster.log.len());
             }
             Some(Fault::StepFirst) => {
-                if steps_left {
+                if may_step {
                     self.step();
                 }
                 self.reply((o, p), arrived, false);
@@ -385,6 +390,11 @@ impl World {
         let response = match (&sent, asked.side) {
             (None, Side::Cluster) => self.cluster.as_it_is(asked),
             (None, Side::Ditto) => taken_for_written(),
+            (Some(sent), Side::Cluster)
+                if self.plan.mutant == Some(Mutant::BelievesItsView) && sent.method() == "GET" =>
+            {
+                self.operators[o].view(&self.cluster).answer(sent, stale)
+            }
             (Some(sent), Side::Cluster) => self.cluster.answer(sent, stale),
             (Some(sent), Side::Ditto) => self.ditto.answer(sent, stale),
         };
@@ -400,80 +410,6 @@ impl World {
         }
         self.note(|| format!("   {}", response.status()));
         response
-    }
-
-    fn crash(&mut self, o: usize, stale: bool) {
-        self.note(|| "the operator is killed".to_owned());
-        self.base_is_lost |= lost(&self.operators.remove(o).announced());
-        self.mailbox.take();
-        let entries = self.cluster.log.len();
-        self.succeed(if stale { entries.saturating_sub(1) } else { entries });
-    }
-
-    fn succeed(&mut self, entries: usize) {
-        let next = Operator::start(&self.mailbox, self.client.clone(), &self.cluster, entries, self.now);
-        self.operators.push(next);
-        if entries < self.cluster.log.len() {
-            for kind in Kind::ALL {
-                self.leader().set_flow(kind, Flow::Lags);
-            }
-        }
-    }
-
-    /// Some device of every thing reports, where it may.
-    fn device(&mut self) {
-        self.noise += 1;
-        let things = self.ditto.things.iter().filter(|id| !id.ends_with(":bystander"));
-        let things: Vec<String> = things.cloned().collect();
-        for id in things {
-            for path in ["/features/temperature/properties/value", "/features/temperature/properties/extra"] {
-                if self.ditto.device(&id, path, Some(self.noise.into())) {
-                    self.change();
-                }
-            }
-        }
-        self.note(|| "the device reports".to_owned());
-        self.watchman.look(&self.cluster, &self.ditto);
-    }
-
-    fn pay_debts(&mut self) -> bool {
-        let (cluster, ditto) = (&mut self.cluster, &mut self.ditto);
-        let (before, things) = (self.owed.len(), ditto.all_things());
-        self.owed =
-            std::mem::take(&mut self.owed).iter().flat_map(|step| step.perform(cluster, ditto)).collect();
-        if self.owed.len() == before {
-            return false;
-        }
-        self.watchman.touched(&things, &self.ditto);
-        self.change();
-        self.watchman.look(&self.cluster, &self.ditto);
-        true
-    }
-
-    /// Watches that lag go on, and broken ones list anew.
-    fn catch_up(&mut self) -> bool {
-        let (entries, now) = (self.cluster.log.len(), self.now);
-        let Some(operator) = self.operators.last_mut() else { return false };
-        for kind in Kind::ALL {
-            match operator.watch(kind).1 {
-                Flow::Runs => continue,
-                Flow::Lags => operator.set_flow(kind, Flow::Runs),
-                Flow::Broken => operator.list(kind, &self.cluster, entries, now),
-            }
-            return true;
-        }
-        false
-    }
-
-    /// Operators that were deposed end what they had begun.
-    fn go_on(&mut self, is_end: bool) -> bool {
-        let stalled = |operator: &&mut Operator| {
-            operator.life == Life::Stalled || is_end && operator.life == Life::StalledLong
-        };
-        let Some(operator) = self.operators.iter_mut().find(stalled) else { return false };
-        operator.life = Life::Ends;
-        self.note(|| "the old leader goes on".to_owned());
-        true
     }
 
     fn note(&mut self, line: impl FnOnce() -> String) {

@@ -72,7 +72,7 @@ pub fn judge(case: &Case<'_>) -> Result<Ours, Held> {
     }
     if mark.uid != case.identity.uid {
         // The resource was deleted and made again while its thing stayed.
-        return Ok(Ours { origin: mark.origin, fence: rql_text::marked(&mark.uid), mark: Some(mark) });
+        return Ok(ours(mark));
     }
     let is_ahead = !case.folder && mark.generation > case.identity.generation;
     if is_ahead && case.takeover != Some(mark.generation) {
@@ -85,9 +85,13 @@ pub fn judge(case: &Case<'_>) -> Result<Ours, Held> {
             ),
         ));
     }
-    // Not up to our own generation: an old leader that stood still would repeat what was written for it since.
-    let fence = rql_text::marked_as(&mark);
-    Ok(Ours { origin: mark.origin, fence, mark: Some(mark) })
+    Ok(ours(mark))
+}
+
+/// Fenced with the very mark, and not up to our own generation: an old leader that stood still would repeat what was
+/// written for it since.
+fn ours(mark: Mark) -> Ours {
+    Ours { origin: mark.origin, fence: rql_text::marked_as(&mark), mark: Some(mark) }
 }
 
 fn judge_unmarked(case: &Case<'_>) -> Result<Ours, Held> {
@@ -163,7 +167,7 @@ fn judge_moved(case: &Case<'_>, mark: Mark) -> Result<Ours, Held> {
         );
         return Err(Held::new(Reason::ResourceConflict, message));
     }
-    Ok(Ours { origin: mark.origin, fence: rql_text::marked(&mark.uid), mark: Some(mark) })
+    Ok(ours(mark))
 }
 
 fn uid_of(note: &Value) -> Option<String> {

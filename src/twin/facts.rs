@@ -30,6 +30,17 @@ pub struct Known {
     pub revision: Option<u64>,
 }
 
+/// What the API server says of status when it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// Nobody has told anything since.
+    AsKnown,
+    /// Somebody has.
+    Anew(Known),
+    /// The resource is another by now, is going, or is gone.
+    Moved,
+}
+
 /// The resource is going.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Going {

@@ -187,6 +187,8 @@ pub struct Outcome {
     pub paused: bool,
     /// The resource is going and nothing of it is left to do: its finalizer is off.
     pub finished: bool,
+    /// The resource is not the one this pass is about any more: it says nothing, and another begins.
+    pub overtaken: bool,
     /// This pass deleted what stood in Ditto.
     pub deleted: bool,
     /// Things that keep a policy from going, as far as search shows them.
@@ -210,6 +212,7 @@ impl Outcome {
             notes: vec![],
             paused: false,
             finished: false,
+            overtaken: false,
             deleted: false,
             things: 0,
         }

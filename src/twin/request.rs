@@ -2,7 +2,7 @@
 use serde_json::Value;
 
 use super::call::{Expect, FoundPolicy, FoundThing, ThingPatch};
-use super::facts::Known;
+use super::facts::Told;
 use super::id::{PolicyId, ThingId};
 use super::json::Pointer;
 use super::reason::Outcome;
@@ -86,8 +86,8 @@ impl Request {
 pub enum Answer {
     /// To finalizers. The text says why the cluster refused.
     Finalizer(Result<(), String>),
-    /// `None`: the resource has changed, is gone or going, or another has its name. The text says why the cluster refused.
-    Status(Result<Option<Known>, String>),
+    /// The text says why the cluster refused.
+    Status(Result<Told, String>),
     Thing(Result<Option<FoundThing>, Refused>),
     Policy(Result<Option<FoundPolicy>, Refused>),
     /// To writes that leave a revision.

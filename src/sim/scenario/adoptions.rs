@@ -114,6 +114,22 @@ pub fn adoptions() -> Vec<Scenario> {
             vec![at("hall-2"), ready("True Applied")],
         ),
         life(
+            "made_again_and_seeds_taken_away",
+            vec![
+                t(here()),
+                Step::Delete(twin("t")),
+                Step::Calm,
+                t(here()),
+                Step::Calm,
+                Step::Device(THING, VALUE, None),
+                Step::Device(THING, INITIAL, None),
+            ],
+            vec![
+                ("/things/org.acme:t/features/temperature/properties/initial", Value::Null),
+                ready("True Applied"),
+            ],
+        ),
+        life(
             "restored",
             vec![
                 t(here()),

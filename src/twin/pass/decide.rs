@@ -191,10 +191,6 @@ impl TwinPass {
 
     /// A thing that was written as it is declared and is not there has drifted as a whole.
     fn missing(mut self, desired: &Desired, declared: &Declared) -> (Self, Next) {
-        if self.was_ours(desired) && !self.status_read && self.outcome.writes == 0 {
-            // It may be gone because its resource is, and our view of that is old.
-            return self.ask(State::ReadingStatus { seen: None }, Request::ReadStatus);
-        }
         let applied = self.facts.known.applied.as_ref();
         let is_applied = applied.is_some_and(|applied| applied.hash == desired.hash());
         if self.was_ours(desired) && is_applied && self.outcome.writes == 0 {
@@ -203,6 +199,10 @@ impl TwinPass {
             if !self.drifted(desired.drift, vec![Pointer::root()], revision) {
                 return self.done();
             }
+        }
+        if self.was_ours(desired) && !self.status_read && self.outcome.writes == 0 {
+            // It may be gone because its resource is, and our view of that is old.
+            return self.ask(State::ReadingStatus { seen: None }, Request::ReadStatus);
         }
         self.create(desired, declared)
     }

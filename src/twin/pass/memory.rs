@@ -4,7 +4,7 @@
 //! paths to that hash are in status, which is written later and may be older, or lost.
 use super::super::call::FoundThing;
 use super::super::desired::Desired;
-use super::super::facts::Known;
+use super::super::facts::Told;
 use super::super::json::Pointer;
 use super::super::mark::{Base, Mark, Origin};
 use super::super::ownership::Declared;
@@ -23,41 +23,40 @@ pub(super) struct Memory {
 }
 
 impl TwinPass {
-    /// The thing is there, and status, as far as it is known, does not tell of the write that its mark tells of, or of any
-    /// when it has none. Another leader may have told it since, or let go of the thing: what he knows must not be written
-    /// again, and what he gave up must not be adopted.
+    /// The thing is there, and status, as far as it is known, does not tell of the write that its mark tells of.
+    /// Another leader may have told it since, or the thing may be another resource's by now: what was written must not be
+    /// written again, and what was given up must not be taken.
     pub(super) fn is_untold(&self, mark: Option<&Mark>) -> bool {
         let told = self.facts.known.applied.as_ref().map(|applied| applied.hash.as_str());
-        let is_own = |mark: &Mark| mark.uid == self.facts.identity.uid;
-        !self.facts.folder
-            && !self.status_read
-            && mark.is_none_or(|mark| is_own(mark) && Some(mark.hash.as_str()) != told)
+        let is_told = |mark: &Mark| mark.uid == self.facts.identity.uid && Some(mark.hash.as_str()) == told;
+        !self.facts.folder && !self.status_read && !mark.is_some_and(is_told)
     }
 
     /// Goes on with what status says now; if that is another, what it names must be looked at.
     pub(super) fn status_read(
         mut self,
         seen: Option<Box<FoundThing>>,
-        read: Result<Option<Known>, String>,
+        told: Result<Told, String>,
     ) -> (Self, Next) {
         self.status_read = true;
-        let known = match read {
-            Ok(Some(known)) => known,
-            Ok(None) => return self.unread("the resource has changed, or is going"),
-            Err(why) => return self.unread(&format!("its status cannot be read: {why}")),
-        };
-        if known == self.facts.known {
-            return self.decide(seen.map(|seen| *seen));
+        match told {
+            Ok(Told::AsKnown) => self.decide(seen.map(|seen| *seen)),
+            Ok(Told::Anew(known)) => {
+                (self.outcome.origin, self.outcome.revision) = (known.origin, known.revision);
+                self.outcome.applied.clone_from(&known.applied);
+                self.facts.known = known;
+                self.look()
+            }
+            Ok(Told::Moved) => {
+                self.outcome.overtaken = true;
+                self.done()
+            }
+            Err(why) => {
+                let message =
+                    format!("its status cannot be read, which may tell what was written already: {why}");
+                self.stop(false, Held::new(Reason::BackendUnavailable, message))
+            }
         }
-        (self.outcome.origin, self.outcome.revision) = (known.origin, known.revision);
-        self.outcome.applied.clone_from(&known.applied);
-        self.facts.known = known;
-        self.look()
-    }
-
-    fn unread(self, why: &str) -> (Self, Next) {
-        let message = format!("nobody knows what of the thing was written already: {why}");
-        self.stop(false, Held::new(Reason::BackendUnavailable, message))
     }
 
     /// `mark` is the one that stands there, when it is ours already.

@@ -146,7 +146,10 @@ fn f33_the_adoption_table() {
                 id.uid = "uid-0".into();
                 id.generation = 9;
             })),
-            expect: Ok((Origin::Created, "eq(_metadata/twinops/uid,\"uid-0\")")),
+            expect: Ok((
+                Origin::Created,
+                "and(eq(_metadata/twinops/uid,\"uid-0\"),eq(_metadata/twinops/generation,9),eq(_metadata/twinops/hash,\"h\"))",
+            )),
             ..PLAIN
         },
         Row {
@@ -155,7 +158,10 @@ fn f33_the_adoption_table() {
                 id.uid = "uid-0".into();
                 id.name = "old".into();
             })),
-            expect: Ok((Origin::Created, "eq(_metadata/twinops/uid,\"uid-0\")")),
+            expect: Ok((
+                Origin::Created,
+                "and(eq(_metadata/twinops/uid,\"uid-0\"),eq(_metadata/twinops/generation,3),eq(_metadata/twinops/hash,\"h\"))",
+            )),
             ..PLAIN
         },
         Row {
@@ -172,7 +178,10 @@ fn f33_the_adoption_table() {
             name: "marked from a namespace that is watched too, where it is gone",
             note: elsewhere(),
             watched: &["plant", "other"],
-            expect: Ok((Origin::Created, "eq(_metadata/twinops/uid,\"uid-0\")")),
+            expect: Ok((
+                Origin::Created,
+                "and(eq(_metadata/twinops/uid,\"uid-0\"),eq(_metadata/twinops/generation,3),eq(_metadata/twinops/hash,\"h\"))",
+            )),
             ..PLAIN
         },
         Row {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::super::call::{FoundThing, Metadata};
 use super::super::claim::Claim;
 use super::super::desired::{Deletion, Desired, Drift, Identity};
-use super::super::facts::{Going, Known, PolicyFact, TwinFacts};
+use super::super::facts::{Going, Known, PolicyFact, Told, TwinFacts};
 use super::super::id::PolicyId;
 use super::super::mark::{Mark, Origin};
 use super::super::ownership::declared;
@@ -69,7 +69,7 @@ fn thing(found: FoundThing) -> Answer {
 
 /// The API server holds no status either.
 fn untold() -> Answer {
-    Answer::Status(Ok(Some(Known::default())))
+    Answer::Status(Ok(Told::AsKnown))
 }
 
 fn fence_failed() -> Refused {

@@ -2,9 +2,9 @@
 use serde_json::json;
 
 use super::super::desired::Desired;
-use super::super::facts::{Known, TwinFacts};
+use super::super::facts::{Known, Told, TwinFacts};
 use super::super::pass::TwinPass;
-use super::super::reason::Reason;
+use super::super::reason::{Outcome, Reason};
 use super::super::request::{Answer, Next, Request};
 use super::desired;
 use super::world::{HEADER_ROOM, World, facts};
@@ -56,6 +56,7 @@ fn f13_what_an_old_leader_decided_over_an_older_mark_is_refused() {
     let (mut pass, mut next) = pass.step(world.answer(look));
     world.pass_with(of(2));
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
+    world.told = Some(world.known.clone());
     let outcome = loop {
         match next {
             Next::Done(outcome) => break outcome,
@@ -66,22 +67,48 @@ fn f13_what_an_old_leader_decided_over_an_older_mark_is_refused() {
     assert_eq!(outcome.reason(), Reason::AlreadyInSync);
 }
 
+/// One pass over `twin`, whose question for status has this `answer`.
+fn pass_when_told(world: &mut World, twin: Desired, answer: &Result<Told, String>) -> Outcome {
+    let (mut pass, mut next) = TwinPass::start(facts(twin), HEADER_ROOM);
+    loop {
+        match next {
+            Next::Done(outcome) => return *outcome,
+            Next::Ask(Request::ReadStatus) => (pass, next) = pass.step(Answer::Status(answer.clone())),
+            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
+        }
+    }
+}
+
 #[test]
-fn a_status_that_cannot_be_read_writes_nothing() {
-    for answer in [Ok(None), Err("503 from the API server".to_owned())] {
+fn who_cannot_know_what_was_written_writes_nothing() {
+    for answer in [Ok(Told::Moved), Err("503 from the API server".to_owned())] {
         let twin = desired(json!({"features": {"f": {"properties": {"v": 1}}}}));
         let mut world = World::new(false);
         world.pass(&twin);
         world.write(&json!({"features": {"f": {"properties": {"v": null}}}}));
-        let (mut pass, mut next) = TwinPass::start(facts(twin), HEADER_ROOM);
-        let outcome = loop {
-            match next {
-                Next::Done(outcome) => break outcome,
-                Next::Ask(Request::ReadStatus) => (pass, next) = pass.step(Answer::Status(answer.clone())),
-                Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
-            }
-        };
-        assert_eq!((outcome.reason(), outcome.writes), (Reason::BackendUnavailable, 0), "{answer:?}");
-        assert_eq!(world.at("/features/f/properties"), json!({}));
+        let outcome = pass_when_told(&mut world, twin, &answer);
+        assert_eq!(
+            (outcome.overtaken, outcome.held().is_some()),
+            (answer.is_ok(), answer.is_err()),
+            "{answer:?}"
+        );
+        assert_eq!((outcome.writes, world.at("/features/f/properties")), (0, json!({})));
+    }
+}
+
+/// The twin was deleted and made again, or another one of the same owner claims the thing now.
+#[test]
+fn f13_an_old_leader_takes_no_thing_from_the_one_that_came_after() {
+    for (name, uid) in [("pump", "uid-2"), ("renamed", "uid-3")] {
+        let twin = desired(json!({"attributes": {"kw": 3}, "features": {"f": {"properties": {"v": 1}}}}));
+        let mut world = World::new(false);
+        world.pass(&twin);
+        let mut note = world.mark.take().unwrap();
+        (note["uid"], note["name"]) = (json!(uid), json!(name));
+        world.mark = Some(note);
+        world.write(&json!({"attributes": {"kw": 9}, "features": {"f": {"properties": {"v": null}}}}));
+        let outcome = pass_when_told(&mut world, twin, &Ok(Told::Moved));
+        assert!(outcome.overtaken && outcome.writes == 0, "{name}");
+        assert_eq!((world.mark().uid.as_str(), world.at("/attributes/kw")), (uid, json!(9)), "{name}");
     }
 }

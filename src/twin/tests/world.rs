@@ -7,7 +7,7 @@ use super::super::adopt::Watched;
 use super::super::call::{FoundPolicy, FoundThing, Metadata, ThingPatch};
 use super::super::claim::Claim;
 use super::super::desired::Desired;
-use super::super::facts::{Known, PolicyFact, TwinFacts};
+use super::super::facts::{Known, PolicyFact, Told, TwinFacts};
 use super::super::id::PolicyId;
 use super::super::json::{Pointer, leaves, merge};
 use super::super::mark::Mark;
@@ -160,9 +160,7 @@ impl World {
         }
         match request {
             Request::AddFinalizer | Request::RemoveFinalizer => Answer::Finalizer(Ok(())),
-            Request::ReadStatus => {
-                Answer::Status(Ok(Some(self.told.clone().unwrap_or_else(|| self.known.clone()))))
-            }
+            Request::ReadStatus => Answer::Status(Ok(self.told.clone().map_or(Told::AsKnown, Told::Anew))),
             Request::FindThing { fields, .. } => Answer::Thing(Ok(self.find(&fields))),
             Request::CreateThing { body, mark, .. } => Answer::Written(self.create(body, mark)),
             Request::PatchThing { patch, .. } => {
