@@ -25,7 +25,7 @@ fn main() {
     {
         return facade::stub::serve(rate.parse().expect("a rate"), bytes.parse().expect("a size"));
     }
-    let all: [(&str, fn()); 21] = [
+    let all: [(&str, fn()); 20] = [
         ("apply", apply::run),
         ("dev", dev::run),
         ("engine-checks", engine::checks),
@@ -41,7 +41,6 @@ fn main() {
         ("mqtt-latency", mqtt::latency),
         ("mqtt-overload", mqtt::overload),
         ("operator-storm", operator::storm::run),
-        ("operator-peers-storm", operator::storm::peers),
         ("operator-latency", operator::latency::run),
         ("operator-fleet", operator::fleet::run),
         ("operator-peers-fleet", operator::fleet::peer),

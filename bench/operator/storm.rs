@@ -18,48 +18,49 @@ const ROUNDS: usize = 3;
 /// Writes under way at once in the plain writer.
 const AT_ONCE: usize = 16;
 
+/// Which of the figures of a round is [`FIGURES`]' twins a second of CPU.
+const PER_CPU: usize = 3;
+const FIGURES: [(&str, &str); 7] = [
+    ("first create to last Ready", "s"),
+    ("of it, until the last create returned", "s"),
+    ("CPU of the operator", "s"),
+    ("twins a second of its CPU", ""),
+    ("RSS after 2 s", "MB"),
+    ("RSS at its highest", "MB"),
+    ("writes to the API server for each twin", ""),
+];
+
+/// In turns, so that a machine that becomes slower does so for all.
 pub fn run() {
-    storm(&[Operator::TwinOps]);
-    plain();
-}
-
-pub fn peers() {
-    storm(&[Operator::ControllerRuntime, Operator::Kopf]);
-}
-
-fn storm(operators: &[Operator]) {
-    println!("### {TWINS} twins, engine on disk, {ROUNDS} rounds: median (min to max)");
-    for &operator in operators {
-        let mut figures: [Vec<f64>; 7] = Default::default();
-        for _ in 0..ROUNDS {
-            let stage = Stage::new();
-            let child = stage.start(operator, &[]);
-            std::thread::sleep(Duration::from_secs(3));
-            let (started, idle, writes) = (Instant::now(), sample::cpu(child.id()), stage.api_writes());
-            let creating = stage.create(0..TWINS);
-            stage.wait_ready(TWINS);
-            let wall = started.elapsed().as_secs_f64();
-            std::thread::sleep(Duration::from_secs(2));
-            let cpu = sample::cpu(child.id()) - idle;
-            let (rss, peak) = sample::rss(child.id());
-            let writes = (stage.api_writes() - writes) / f64::from(TWINS) - 1.0;
-            let row = [wall, creating, cpu, f64::from(TWINS) / cpu, rss, peak, writes];
-            figures.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
-            drop(child);
-        }
-        let names = [
-            ("first create to last Ready", "s"),
-            ("of it, until the last create returned", "s"),
-            ("CPU of the operator", "s"),
-            ("twins a second of its CPU", ""),
-            ("RSS after 2 s", "MB"),
-            ("RSS at its highest", "MB"),
-            ("writes to the API server for each twin", ""),
-        ];
-        for ((name, unit), values) in names.into_iter().zip(figures) {
+    let operators = [Operator::TwinOps, Operator::ControllerRuntime, Operator::Kopf];
+    println!("### {TWINS} twins, engine on disk, {ROUNDS} rounds in turns: median (min to max)");
+    let rounds: Vec<[[f64; 7]; 3]> = (0..ROUNDS).map(|_| operators.map(storm)).collect();
+    for (at, operator) in operators.into_iter().enumerate() {
+        for (figure, (name, unit)) in FIGURES.into_iter().enumerate() {
+            let values = rounds.iter().map(|round| round[at][figure]).collect();
             sample::print(&format!("{}: {name}", operator.name()), unit, values);
         }
     }
+    for (at, peer) in operators.into_iter().enumerate().skip(1) {
+        let ratios = rounds.iter().map(|round| round[0][PER_CPU] / round[at][PER_CPU]).collect();
+        sample::print(&format!("twinops: twins a second of CPU, {} being 1", peer.name()), "", ratios);
+    }
+    plain();
+}
+
+fn storm(operator: Operator) -> [f64; 7] {
+    let stage = Stage::new();
+    let child = stage.start(operator, &[]);
+    std::thread::sleep(Duration::from_secs(3));
+    let (started, idle, writes) = (Instant::now(), sample::cpu(child.id()), stage.api_writes());
+    let creating = stage.create(0..TWINS);
+    stage.wait_ready(TWINS);
+    let wall = started.elapsed().as_secs_f64();
+    std::thread::sleep(Duration::from_secs(2));
+    let cpu = sample::cpu(child.id()) - idle;
+    let (rss, peak) = sample::rss(child.id());
+    let writes = (stage.api_writes() - writes) / f64::from(TWINS) - 1.0;
+    [wall, creating, cpu, f64::from(TWINS) / cpu, rss, peak, writes]
 }
 
 /// The same writes without a watch and without a decision: the ceiling.
