@@ -125,6 +125,22 @@ pub async fn going<K: Managed>(shared: &Shared, object: &K) -> Option<Going> {
     Some(going)
 }
 
+/// The resource is not what this pass was about any more. Returns when to pass again in that case; what was done is told.
+pub fn overtaken<K: Managed>(
+    shared: &Shared,
+    object: &K,
+    outcome: &Outcome,
+    started: Instant,
+) -> Option<Action> {
+    let place = place(object.meta());
+    outcome.overtaken.then(|| {
+        tracing::debug!(kind = K::KIND, resource = %show(&place), "the watch is behind; looking again");
+        shared.telemetry.pass(K::KIND, "overtaken", outcome.reason().word(), started.elapsed());
+        tell_notes(shared, object, outcome);
+        K::desk(shared).tries.failed(&place)
+    })
+}
+
 /// A mark ahead of its resource means a restored cluster, unless only our view of the resource is old.
 /// Returns when to pass again in that case, or when nobody can tell.
 pub async fn confirm_stale<K: Managed>(shared: &Shared, object: &K, outcome: &Outcome) -> Option<Action> {

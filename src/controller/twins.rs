@@ -84,11 +84,9 @@ impl Managed for DigitalTwin {
             return pass::told::<Self>(shared, &place, started, &report, after.then_some("its policy"));
         }
         let mut outcome = reconcile::twin(&context.ditto, &of_twin, facts, false).await.outcome;
-        if outcome.overtaken {
+        let overtaken = pass::overtaken(shared, self, &outcome, started);
+        if let Some(action) = overtaken.or(pass::confirm_stale(shared, self, &outcome).await) {
             hear_again(shared, &place, heard);
-            return shared.twins.tries.failed(&place);
-        }
-        if let Some(action) = pass::confirm_stale(shared, self, &outcome).await {
             return action;
         }
         if outcome.deleted && !is_set(self.meta(), CONFIRM_DELETION) {
@@ -109,7 +107,7 @@ impl Managed for DigitalTwin {
             && pass::ready(&after.conditions).is_some_and(|c| c.status == "True");
         tell_ready(shared, &place, is_ready);
         if let Some(heard) = heard {
-            if !outcome.observed && outcome.held().is_some() && shared.twins.kept(&place).is_some() {
+            if !outcome.observed && outcome.held().is_some() {
                 hear_again(shared, &place, Some(heard));
             } else {
                 shared.telemetry.change_seen(heard.since.elapsed());
@@ -134,7 +132,7 @@ impl Managed for DigitalTwin {
 
 /// It could not look: whose change it was is told by the pass that can.
 fn hear_again(shared: &Shared, place: &Place, heard: Option<Heard>) {
-    if let Some(heard) = heard {
+    if let Some(heard) = heard.filter(|_| shared.twins.kept(place).is_some()) {
         shared.heard.lock().entry(place.clone()).or_insert(heard);
     }
 }

@@ -178,9 +178,9 @@ impl Operator {
         }
     }
 
-    /// The cluster as the watches have shown it.
+    /// The cluster as the watch over twins has shown it.
     pub fn view(&self, cluster: &Cluster) -> Cluster {
-        cluster.until(self.policies.cursor.max(self.twins.cursor))
+        cluster.until(self.twins.cursor)
     }
 
     pub fn set_flow(&mut self, kind: Kind, flow: Flow) {

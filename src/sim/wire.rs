@@ -60,6 +60,11 @@ impl Asked {
         accept.is_some_and(|accept| accept.contains("PartialObjectMetadata"))
     }
 
+    /// It reads one twin with its status.
+    pub fn is_of_whole_twin(&self) -> bool {
+        self.method() == "GET" && self.path().contains("/digitaltwins/") && !self.wants_metadata()
+    }
+
     pub fn is_search(&self) -> bool {
         self.side == Side::Ditto && self.path().contains("/search/")
     }

@@ -391,7 +391,7 @@ impl World {
             (None, Side::Cluster) => self.cluster.as_it_is(asked),
             (None, Side::Ditto) => taken_for_written(),
             (Some(sent), Side::Cluster)
-                if self.plan.mutant == Some(Mutant::BelievesItsView) && sent.method() == "GET" =>
+                if self.plan.mutant == Some(Mutant::BelievesItsView) && sent.is_of_whole_twin() =>
             {
                 self.operators[o].view(&self.cluster).answer(sent, stale)
             }

@@ -61,11 +61,12 @@ pub struct Ours {
 pub fn judge(case: &Case<'_>) -> Result<Ours, Held> {
     let Some(note) = case.note else { return judge_unmarked(case) };
     let Some(mark) = Mark::from_json(note) else {
-        return judge_foreign(case, "somebody unknown", uid_of(note));
+        let fence = uid_of(note).map(|uid| rql_text::marked(&uid));
+        return judge_foreign(case, "somebody unknown", fence);
     };
     if mark.owner != case.identity.owner {
         let who = format!("owner {:?} ({})", mark.owner, mark.place());
-        return judge_foreign(case, &who, Some(mark.uid.clone()));
+        return judge_foreign(case, &who, Some(rql_text::marked_as(&mark)));
     }
     if mark.place() != case.identity.place() {
         return judge_moved(case, mark);
@@ -126,7 +127,7 @@ fn judge_unmarked(case: &Case<'_>) -> Result<Ours, Held> {
     Ok(Ours { origin: Origin::Adopted, fence: rql_text::unmarked(), mark: None })
 }
 
-fn judge_foreign(case: &Case<'_>, who: &str, uid: Option<String>) -> Result<Ours, Held> {
+fn judge_foreign(case: &Case<'_>, who: &str, fence: Option<String>) -> Result<Ours, Held> {
     if case.known_ours {
         return Err(Held::new(
             Reason::MarkChanged,
@@ -135,10 +136,8 @@ fn judge_foreign(case: &Case<'_>, who: &str, uid: Option<String>) -> Result<Ours
             ),
         ));
     }
-    match (case.adoption, uid) {
-        (Adoption::Always, Some(uid)) => {
-            Ok(Ours { origin: Origin::Adopted, fence: rql_text::marked(&uid), mark: None })
-        }
+    match (case.adoption, fence) {
+        (Adoption::Always, Some(fence)) => Ok(Ours { origin: Origin::Adopted, fence, mark: None }),
         (Adoption::Always, None) => Err(Held::new(
             Reason::NotAdoptable,
             "its metadata `twinops` is not a mark and has no uid to fence with; remove that metadata first",
@@ -158,7 +157,7 @@ fn judge_moved(case: &Case<'_>, mark: Mark) -> Result<Ours, Held> {
     }
     if !case.watched.shows(&mark.namespace) {
         if case.adoption == Adoption::Always && !case.known_ours {
-            return Ok(Ours { origin: Origin::Adopted, fence: rql_text::marked(&mark.uid), mark: None });
+            return Ok(Ours { mark: None, origin: Origin::Adopted, ..ours(mark) });
         }
         let message = format!(
             "managed by {}, in a namespace that this operator does not watch; if that resource is gone, set \

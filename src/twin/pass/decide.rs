@@ -38,8 +38,8 @@ impl TwinPass {
             // An adoption counts only once its write was taken.
             self.outcome.origin = Some(ours.origin);
         }
-        if self.is_untold(ours.mark.as_ref()) {
-            return self.ask(State::ReadingStatus { seen: Some(Box::new(found)) }, Request::ReadStatus);
+        if self.is_untold(&found, ours.mark.as_ref()) {
+            return self.read_status(Some(found));
         }
         let hash = desired.hash();
         let memory = self.recall(&desired, &hash, &declared, ours.mark.as_ref());
@@ -87,7 +87,7 @@ impl TwinPass {
     }
 
     /// Status says that this very thing was ours before.
-    fn was_ours(&self, desired: &Desired) -> bool {
+    pub(super) fn was_ours(&self, desired: &Desired) -> bool {
         let known = &self.facts.known;
         !self.facts.folder && known.origin.is_some() && known.id.as_deref() == Some(desired.id.as_str())
     }
@@ -155,8 +155,7 @@ impl TwinPass {
             self.looks_max = SEED_LOOKS_MAX;
         }
         if self.looks > self.looks_max {
-            let message = "it keeps changing while TwinOps writes; the rest follows in the next pass";
-            return self.stop(false, Held::new(Reason::BackendUnavailable, message));
+            return self.keeps_changing();
         }
         let look_again = !changes.guards.is_empty() || changes.postponed;
         let pending =
@@ -165,6 +164,11 @@ impl TwinPass {
             ThingPatch { body, condition: ours.fence, guards: changes.guards, metadata: Metadata::Put(note) };
         let state = State::Patching { pending: Box::new(pending), look_again };
         self.ask(state, Request::PatchThing { id: desired.id.clone(), patch })
+    }
+
+    pub(super) fn keeps_changing(self) -> (Self, Next) {
+        let message = "it keeps changing while TwinOps writes; the rest follows in the next pass";
+        self.stop(false, Held::new(Reason::BackendUnavailable, message))
     }
 
     fn next_mark(&self, desired: &Desired, hash: &str, ours: &Ours) -> Mark {
@@ -200,16 +204,15 @@ impl TwinPass {
                 return self.done();
             }
         }
-        if self.was_ours(desired) && !self.status_read && self.outcome.writes == 0 {
-            // It may be gone because its resource is, and our view of that is old.
-            return self.ask(State::ReadingStatus { seen: None }, Request::ReadStatus);
-        }
         self.create(desired, declared)
     }
 
     fn create(mut self, desired: &Desired, declared: &Declared) -> (Self, Next) {
         if !self.policy_checked && matches!(self.facts.policy, PolicyFact::Unmanaged(_)) {
             return self.check_policy(None);
+        }
+        if !self.is_blind && self.may_be_gone(desired) {
+            return self.read_status(None);
         }
         let hash = desired.hash();
         let base = plan::base_after_create(declared);

@@ -2,6 +2,8 @@
 //!
 //! The mark changes in one step with the thing, so its hash says what was written last. In a cluster the
 //! paths to that hash are in status, which is written later and may be older, or lost.
+use serde_json::Value;
+
 use super::super::call::FoundThing;
 use super::super::desired::Desired;
 use super::super::facts::Told;
@@ -10,8 +12,8 @@ use super::super::mark::{Base, Mark, Origin};
 use super::super::ownership::Declared;
 use super::super::plan;
 use super::super::reason::{Held, Reason};
-use super::super::request::Next;
-use super::TwinPass;
+use super::super::request::{Next, Request};
+use super::{State, TwinPass};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Memory {
@@ -23,24 +25,37 @@ pub(super) struct Memory {
 }
 
 impl TwinPass {
-    /// The thing is there, and status, as far as it is known, does not tell of the write that its mark tells of.
-    /// Another leader may have told it since, or the thing may be another resource's by now: what was written must not be
-    /// written again, and what was given up must not be taken.
-    pub(super) fn is_untold(&self, mark: Option<&Mark>) -> bool {
+    /// Status, as far as it is known, does not tell of the write that the mark tells of. Another leader may have told it
+    /// since, or the thing may be another resource's by now: what was written must not be written again, and what was
+    /// given up must not be taken.
+    pub(super) fn is_untold(&self, found: &FoundThing, mark: Option<&Mark>) -> bool {
         let told = self.facts.known.applied.as_ref().map(|applied| applied.hash.as_str());
         let is_told = |mark: &Mark| mark.uid == self.facts.identity.uid && Some(mark.hash.as_str()) == told;
-        !self.facts.folder && !self.status_read && !mark.is_some_and(is_told)
+        self.is_unasked(Some(found)) && !mark.is_some_and(is_told)
+    }
+
+    /// Nothing is there although it was, or may have been: perhaps because the resource is gone, and our view of that old.
+    pub(super) fn may_be_gone(&self, desired: &Desired) -> bool {
+        // One that has just been given its finalizer was never passed over before.
+        let was_here = self.facts.has_finalizer || self.was_ours(desired);
+        was_here && self.is_unasked(None)
+    }
+
+    /// One answer holds for what was seen with it: who stands still afterwards meets another mark, and asks again.
+    fn is_unasked(&self, found: Option<&FoundThing>) -> bool {
+        !self.facts.folder && self.asked_about != Some(about(found))
+    }
+
+    pub(super) fn read_status(mut self, seen: Option<FoundThing>) -> (Self, Next) {
+        self.asked_about = Some(about(seen.as_ref()));
+        self.ask(State::ReadingStatus { seen: seen.map(Box::new) }, Request::ReadStatus)
     }
 
     /// Goes on with what status says now; if that is another, what it names must be looked at.
-    pub(super) fn status_read(
-        mut self,
-        seen: Option<Box<FoundThing>>,
-        told: Result<Told, String>,
-    ) -> (Self, Next) {
-        self.status_read = true;
+    pub(super) fn told(mut self, seen: Option<Box<FoundThing>>, told: Result<Told, String>) -> (Self, Next) {
         match told {
             Ok(Told::AsKnown) => self.decide(seen.map(|seen| *seen)),
+            Ok(Told::Anew(_)) if self.looks > self.looks_max => self.keeps_changing(),
             Ok(Told::Anew(known)) => {
                 (self.outcome.origin, self.outcome.revision) = (known.origin, known.revision);
                 self.outcome.applied.clone_from(&known.applied);
@@ -116,4 +131,9 @@ impl TwinPass {
             self.warn("BaseTooLong", message.into());
         }
     }
+}
+
+/// What of a look an answer of the API server holds for.
+fn about(found: Option<&FoundThing>) -> (bool, Option<Value>) {
+    (found.is_some(), found.and_then(|found| found.mark.clone()))
 }

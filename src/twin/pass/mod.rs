@@ -65,7 +65,8 @@ pub struct TwinPass {
     looks_max: u32,
     failed_fences: u32,
     policy_checked: bool,
-    status_read: bool,
+    /// What the API server was asked about: whether a thing was there, and its mark.
+    asked_about: Option<(bool, Option<Value>)>,
     /// A create that nobody looked before: a refusal of it is what the look would have shown.
     is_blind: bool,
     header_room: usize,
@@ -93,7 +94,7 @@ impl TwinPass {
             looks_max: LOOKS_MAX,
             failed_fences: 0,
             policy_checked: false,
-            status_read: false,
+            asked_about: None,
             is_blind: false,
             header_room,
             outcome,
@@ -167,7 +168,7 @@ impl TwinPass {
                 self.policy_checked = true;
                 self.decide(seen.map(|found| *found))
             }
-            (State::ReadingStatus { seen }, Answer::Status(read)) => self.status_read(seen, read),
+            (State::ReadingStatus { seen }, Answer::Status(read)) => self.told(seen, read),
             (State::Creating { pending }, Answer::Written(result)) => self.created(*pending, result),
             (State::Patching { pending, look_again }, Answer::Written(result)) => {
                 self.patched(*pending, look_again, result)

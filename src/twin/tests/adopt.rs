@@ -86,7 +86,10 @@ fn f33_the_adoption_table() {
             name: "foreign, Always",
             note: foreign(),
             adoption: Always,
-            expect: Ok((Origin::Adopted, "eq(_metadata/twinops/uid,\"uid-1\")")),
+            expect: Ok((
+                Origin::Adopted,
+                "and(eq(_metadata/twinops/uid,\"uid-1\"),eq(_metadata/twinops/generation,3),eq(_metadata/twinops/hash,\"h\"))",
+            )),
             ..PLAIN
         },
         Row {
@@ -196,7 +199,10 @@ fn f33_the_adoption_table() {
             note: elsewhere(),
             watched: &["plant"],
             adoption: Always,
-            expect: Ok((Origin::Adopted, "eq(_metadata/twinops/uid,\"uid-0\")")),
+            expect: Ok((
+                Origin::Adopted,
+                "and(eq(_metadata/twinops/uid,\"uid-0\"),eq(_metadata/twinops/generation,3),eq(_metadata/twinops/hash,\"h\"))",
+            )),
             ..PLAIN
         },
         Row {

@@ -202,6 +202,7 @@ fn f23_a_create_that_was_applied_although_it_timed_out_is_found_again() {
     let sensor = sensor();
     let answers = vec![
         Answer::Thing(Ok(None)),
+        untold(),
         Answer::Written(Err(fence_failed())),
         thing(created(&sensor, |_| ())),
         untold(),
@@ -252,7 +253,8 @@ fn an_unmanaged_policy_must_let_us_in() {
     );
     let open = json!({"entries": {"o": {"subjects": {"nginx:operator": {"type": "x"}}, "resources": {"thing:/": {"grant": ["READ", "WRITE"], "revoke": []}}}}});
     let found = super::super::call::FoundPolicy { revision: 1, body: open };
-    let answers = vec![Answer::Thing(Ok(None)), Answer::Policy(Ok(Some(found))), Answer::Written(Ok(1))];
+    let answers =
+        vec![Answer::Thing(Ok(None)), Answer::Policy(Ok(Some(found))), untold(), Answer::Written(Ok(1))];
     assert_eq!(run(unmanaged, answers).1.reason(), Reason::Applied);
 }
 

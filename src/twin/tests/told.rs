@@ -54,6 +54,7 @@ fn f13_what_an_old_leader_decided_over_an_older_mark_is_refused() {
         panic!()
     };
     let (mut pass, mut next) = pass.step(world.answer(look));
+    assert!(matches!(next, Next::Ask(Request::PatchThing { .. })), "it has decided: {next:?}");
     world.pass_with(of(2));
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
     world.told = Some(world.known.clone());
@@ -110,5 +111,52 @@ fn f13_an_old_leader_takes_no_thing_from_the_one_that_came_after() {
         let outcome = pass_when_told(&mut world, twin, &Ok(Told::Moved));
         assert!(outcome.overtaken && outcome.writes == 0, "{name}");
         assert_eq!((world.mark().uid.as_str(), world.at("/attributes/kw")), (uid, json!(9)), "{name}");
+    }
+}
+
+/// It had asked, and stands still with the adoption in its hand: what it finds then is another mark.
+#[test]
+fn f13_who_has_asked_asks_again_over_another_mark() {
+    let twin = desired(json!({"features": {"f": {"properties": {"v": 1, "w": 1}}}}));
+    let mut world = World::with_thing(false, json!({}));
+    let (mut pass, mut next) = TwinPass::start(facts(twin.clone()), HEADER_ROOM);
+    while let Next::Ask(request) = next.clone()
+        && !matches!(request, Request::PatchThing { .. })
+    {
+        (pass, next) = pass.step(world.answer(request));
+    }
+    assert_eq!(world.pass(&twin).writes, 1, "another leader adopts it");
+    world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
+    world.told = Some(world.known.clone());
+    let outcome = loop {
+        match next {
+            Next::Done(outcome) => break outcome,
+            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
+        }
+    };
+    assert_eq!((outcome.writes, world.at("/features/f/properties")), (0, json!({"v": 1})));
+}
+
+#[test]
+fn f13_an_old_leader_makes_nothing_again_and_adopts_nothing_when_its_twin_is_gone() {
+    let twin = desired(json!({"attributes": {"kw": 3}}));
+    for is_there in [false, true] {
+        let mut world = World::with_thing(false, json!({}));
+        world.pass(&twin);
+        world.mark = None;
+        world.thing = world.thing.filter(|_| is_there);
+        let mut facts = facts(twin.clone());
+        facts.known = if is_there { Known::default() } else { world.known.clone() };
+        let before = world.thing.clone();
+        let (mut pass, mut next) = TwinPass::start(facts, HEADER_ROOM);
+        let outcome = loop {
+            match next {
+                Next::Done(outcome) => break outcome,
+                Next::Ask(Request::ReadStatus) => (pass, next) = pass.step(Answer::Status(Ok(Told::Moved))),
+                Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
+            }
+        };
+        assert!(outcome.overtaken && outcome.writes == 0, "{is_there}");
+        assert_eq!(world.thing, before);
     }
 }
