@@ -29,22 +29,6 @@ pub fn adoptions() -> Vec<Scenario> {
             ],
         ),
         life(
-            "adoption_and_seeds_taken_away",
-            vec![
-                Step::Calm,
-                theirs(),
-                t(here()),
-                Step::Calm,
-                Step::Device(THING, VALUE, None),
-                Step::Device(THING, INITIAL, None),
-            ],
-            vec![
-                stays.clone(),
-                ("/things/org.acme:t/features/temperature/properties/initial", Value::Null),
-                ready("True Applied"),
-            ],
-        ),
-        life(
             "adopted_then_deleted",
             vec![Step::Calm, theirs(), t(here()), Step::Calm, Step::Delete(twin("t"))],
             vec![stays.clone(), unmarked.clone(), ("/resources/Twin t", Value::Null)],

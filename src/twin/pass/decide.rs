@@ -55,6 +55,9 @@ impl TwinPass {
             );
             return self.stop(false, Held::new(Reason::InvalidSpec, message));
         }
+        if self.is_behind(&found, &changes) {
+            return self.read_status(Some(found));
+        }
         let mut differing = changes.differing.clone();
         differing.extend((!same_policy).then(|| Pointer::of(["policyId"])));
         let with_owned = self.weigh_drift(desired.drift, memory.is_applied, differing, found.revision);

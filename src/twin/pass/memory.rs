@@ -10,7 +10,7 @@ use super::super::facts::Told;
 use super::super::json::Pointer;
 use super::super::mark::{Base, Mark, Origin};
 use super::super::ownership::Declared;
-use super::super::plan;
+use super::super::plan::{self, Changes};
 use super::super::reason::{Held, Reason};
 use super::super::request::{Next, Request};
 use super::{State, TwinPass};
@@ -41,7 +41,12 @@ impl TwinPass {
         was_here && self.is_unasked(None)
     }
 
-    /// One answer holds for what was seen with it: who stands still afterwards meets another mark, and asks again.
+    /// After a write seeds are missing still: somebody else was faster, or a device has taken them away since.
+    pub(super) fn is_behind(&self, found: &FoundThing, changes: &Changes) -> bool {
+        self.outcome.writes > 0 && !changes.guards.is_empty() && self.is_unasked(Some(found))
+    }
+
+    /// One answer holds for what was seen with it: who stands still afterwards finds something else, and asks again.
     fn is_unasked(&self, found: Option<&FoundThing>) -> bool {
         !self.facts.folder && self.asked_about != Some(about(found))
     }
@@ -134,6 +139,6 @@ impl TwinPass {
 }
 
 /// What of a look an answer of the API server holds for.
-fn about(found: Option<&FoundThing>) -> (bool, Option<Value>) {
-    (found.is_some(), found.and_then(|found| found.mark.clone()))
+fn about(found: Option<&FoundThing>) -> (Option<u64>, Option<Value>) {
+    (found.map(|found| found.revision), found.and_then(|found| found.mark.clone()))
 }

@@ -65,8 +65,8 @@ pub struct TwinPass {
     looks_max: u32,
     failed_fences: u32,
     policy_checked: bool,
-    /// What the API server was asked about: whether a thing was there, and its mark.
-    asked_about: Option<(bool, Option<Value>)>,
+    /// What the API server was asked about: the revision of what was there, and its mark.
+    asked_about: Option<(Option<u64>, Option<Value>)>,
     /// A create that nobody looked before: a refusal of it is what the look would have shown.
     is_blind: bool,
     header_room: usize,

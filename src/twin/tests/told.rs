@@ -160,3 +160,26 @@ fn f13_an_old_leader_makes_nothing_again_and_adopts_nothing_when_its_twin_is_gon
         assert_eq!(world.thing, before);
     }
 }
+
+/// It has adopted the thing, and stands still before it looks whether its seeds are there.
+#[test]
+fn f13_seeds_that_are_missing_after_a_write_are_asked_about() {
+    let twin = desired(json!({"features": {"f": {"properties": {"v": 1, "w": 1}}}}));
+    let mut world = World::with_thing(false, json!({}));
+    let (mut pass, mut next) = TwinPass::start(facts(twin.clone()), HEADER_ROOM);
+    while pass.so_far().writes == 0
+        && let Next::Ask(request) = next
+    {
+        (pass, next) = pass.step(world.answer(request));
+    }
+    assert_eq!(world.pass(&twin).writes, 0, "another leader finds all as declared, and tells");
+    world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
+    world.told = Some(world.known.clone());
+    let outcome = loop {
+        match next {
+            Next::Done(outcome) => break outcome,
+            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
+        }
+    };
+    assert_eq!((outcome.writes, world.at("/features/f/properties")), (1, json!({"v": 1})));
+}
