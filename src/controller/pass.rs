@@ -239,16 +239,26 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         }
     }
     let next = desk.tries.next(place, outcome, shared.options.resync);
-    if !is_news && before.is_saved && is_overwritten(desk.kept(place), object, before.shown.as_ref()) {
+    if !is_news
+        && before.is_saved
+        && is_overwritten(desk.kept(place), object, before.shown.as_ref(), &before.status)
+    {
         shared.look_later::<K>(place.clone());
     }
     next
 }
 
-/// While a pass ran that had nothing to write the watch showed a status that the pass does not know.
-fn is_overwritten<K: Managed>(kept: Option<Arc<Packed<K>>>, object: &K, known: Option<&K::Status>) -> bool {
+/// While a pass ran that had nothing to write the watch showed a status that the pass does not know: neither what it had
+/// shown before, nor our own, which may have come only now.
+fn is_overwritten<K: Managed>(
+    kept: Option<Arc<Packed<K>>>,
+    object: &K,
+    shown: Option<&K::Status>,
+    own: &K::Status,
+) -> bool {
+    let is_known = |status: Option<&K::Status>| status == shown || status == Some(own);
     let newer = kept.filter(|kept| kept.meta().resource_version != object.meta().resource_version);
-    newer.is_some_and(|newer| newer.read().0.is_ok_and(|newer| newer.reported() != known))
+    newer.is_some_and(|newer| newer.read().0.is_ok_and(|newer| !is_known(newer.reported())))
 }
 
 /// The end of a pass of a dry run: what it would do is told, and what would be done before it; nothing is done or
@@ -345,4 +355,41 @@ pub fn ready(conditions: &[Condition]) -> Option<&Condition> {
 
 pub fn show(place: &Place) -> String {
     format!("{}/{}", place.0, place.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{DigitalTwin, DigitalTwinStatus};
+    use kube::core::DeserializeGuard;
+    use serde_json::{Value, json};
+
+    fn twin(version: &str, status: &Value) -> DeserializeGuard<DigitalTwin> {
+        let twin = json!({
+            "apiVersion": "twinops.dev/v1alpha1", "kind": "DigitalTwin",
+            "metadata": {"name": "t", "namespace": "n", "uid": "u", "resourceVersion": version},
+            "spec": {"thingId": "a:t", "policyRef": {"name": "p"}}, "status": status,
+        });
+        serde_json::from_value(twin).unwrap()
+    }
+
+    /// Its own status may be shown only while the next pass runs: nobody needs to look again for that.
+    #[test]
+    fn a_status_is_overwritten_when_it_is_neither_what_was_shown_nor_our_own() {
+        let status = |generation: i64| json!({"observedGeneration": generation});
+        let own: DigitalTwinStatus = serde_json::from_value(status(2)).unwrap();
+        let seen = twin("5", &status(1)).0.unwrap();
+        let rows = [
+            ("nothing new", "5", status(3), false),
+            ("as shown", "6", status(1), false),
+            ("our own", "6", status(2), false),
+            ("somebody else's", "6", status(3), true),
+            ("cleared", "6", Value::Null, true),
+        ];
+        for (name, version, stands, expected) in rows {
+            let kept = Arc::new(Packed::new(&mut twin(version, &stands)));
+            assert_eq!(is_overwritten(Some(kept), &seen, seen.reported(), &own), expected, "{name}");
+        }
+        assert!(!is_overwritten(None, &seen, seen.reported(), &own), "it is gone");
+    }
 }
