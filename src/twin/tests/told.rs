@@ -9,6 +9,16 @@ use super::super::request::{Answer, Next, Request};
 use super::desired;
 use super::world::{HEADER_ROOM, World, facts};
 
+/// The rest of a pass that stood still.
+fn goes_on(world: &mut World, mut pass: TwinPass, mut next: Next) -> Outcome {
+    loop {
+        match next {
+            Next::Done(outcome) => return *outcome,
+            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
+        }
+    }
+}
+
 /// A twin with two seeds, as another leader left it and a device used it since.
 fn left_by_another(first: &Desired, twin: &Desired) -> (World, Known) {
     let mut world = World::new(false);
@@ -53,17 +63,12 @@ fn f13_what_an_old_leader_decided_over_an_older_mark_is_refused() {
     let (pass, Next::Ask(look)) = TwinPass::start(TwinFacts { known, ..of(2) }, HEADER_ROOM) else {
         panic!()
     };
-    let (mut pass, mut next) = pass.step(world.answer(look));
+    let (pass, next) = pass.step(world.answer(look));
     assert!(matches!(next, Next::Ask(Request::PatchThing { .. })), "it has decided: {next:?}");
     world.pass_with(of(2));
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
     world.told = Some(world.known.clone());
-    let outcome = loop {
-        match next {
-            Next::Done(outcome) => break outcome,
-            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
-        }
-    };
+    let outcome = goes_on(&mut world, pass, next);
     assert_eq!((outcome.writes, world.at("/features/f/properties")), (0, json!({"v": 1})));
     assert_eq!(outcome.reason(), Reason::AlreadyInSync);
 }
@@ -128,12 +133,7 @@ fn f13_who_has_asked_asks_again_over_another_mark() {
     assert_eq!(world.pass(&twin).writes, 1, "another leader adopts it");
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
     world.told = Some(world.known.clone());
-    let outcome = loop {
-        match next {
-            Next::Done(outcome) => break outcome,
-            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
-        }
-    };
+    let outcome = goes_on(&mut world, pass, next);
     assert_eq!((outcome.writes, world.at("/features/f/properties")), (0, json!({"v": 1})));
 }
 
@@ -175,11 +175,6 @@ fn f13_seeds_that_are_missing_after_a_write_are_asked_about() {
     assert_eq!(world.pass(&twin).writes, 0, "another leader finds all as declared, and tells");
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
     world.told = Some(world.known.clone());
-    let outcome = loop {
-        match next {
-            Next::Done(outcome) => break outcome,
-            Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
-        }
-    };
+    let outcome = goes_on(&mut world, pass, next);
     assert_eq!((outcome.writes, world.at("/features/f/properties")), (1, json!({"v": 1})));
 }
