@@ -187,7 +187,7 @@ pub struct Outcome {
     pub paused: bool,
     /// The resource is going and nothing of it is left to do: its finalizer is off.
     pub finished: bool,
-    /// The resource is not the one this pass is about any more: it says nothing, and another begins.
+    /// The resource is not the one this pass is about any more: it has no verdict, and another begins.
     pub overtaken: bool,
     /// This pass deleted what stood in Ditto.
     pub deleted: bool,
