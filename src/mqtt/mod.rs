@@ -1,11 +1,12 @@
 //! Devices over MQTT: what they say becomes properties of their things, what things want becomes commands to them.
 //!
-//! [`core`] decides and does nothing itself; [`bridge`] reads the broker and Ditto and does what it decides; [`broker`]
-//! is the broker of `dev`.
+//! [`core`] decides and does nothing itself; `driver` reads the broker and Ditto and does what it decides; [`bridge`]
+//! starts it; [`broker`] is the broker of `dev`.
 pub mod bridge;
 pub mod broker;
 pub mod core;
 pub mod devices;
+mod driver;
 mod letters;
 mod link;
 mod meter;
