@@ -1,5 +1,6 @@
 //! Tables and laws of the core.
 mod adopt;
+mod deletion;
 mod matrix;
 mod memory;
 mod pass;

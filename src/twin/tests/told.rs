@@ -9,6 +9,27 @@ use super::super::request::{Answer, Next, Request};
 use super::desired;
 use super::world::{HEADER_ROOM, World, facts};
 
+/// A pass that stands still as soon as `is_there` says so of it and of what it would ask next.
+fn stands_still(
+    world: &mut World,
+    facts: TwinFacts,
+    is_there: impl Fn(&TwinPass, &Request) -> bool,
+) -> (TwinPass, Next) {
+    let (mut pass, mut next) = TwinPass::start(facts, HEADER_ROOM);
+    loop {
+        match next {
+            Next::Ask(request) if !is_there(&pass, &request) => {
+                (pass, next) = pass.step(world.answer(request));
+            }
+            next => return (pass, next),
+        }
+    }
+}
+
+fn is_patch(_: &TwinPass, request: &Request) -> bool {
+    matches!(request, Request::PatchThing { .. })
+}
+
 /// The rest of a pass that stood still.
 fn goes_on(world: &mut World, mut pass: TwinPass, mut next: Next) -> Outcome {
     loop {
@@ -60,10 +81,7 @@ fn f13_what_an_old_leader_decided_over_an_older_mark_is_refused() {
     older.identity.generation = 1;
     world.pass_with(older);
     let known = world.known.clone();
-    let (pass, Next::Ask(look)) = TwinPass::start(TwinFacts { known, ..of(2) }, HEADER_ROOM) else {
-        panic!()
-    };
-    let (pass, next) = pass.step(world.answer(look));
+    let (pass, next) = stands_still(&mut world, TwinFacts { known, ..of(2) }, is_patch);
     assert!(matches!(next, Next::Ask(Request::PatchThing { .. })), "it has decided: {next:?}");
     world.pass_with(of(2));
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
@@ -73,9 +91,9 @@ fn f13_what_an_old_leader_decided_over_an_older_mark_is_refused() {
     assert_eq!(outcome.reason(), Reason::AlreadyInSync);
 }
 
-/// One pass over `twin`, whose question for status has this `answer`.
-fn pass_when_told(world: &mut World, twin: Desired, answer: &Result<Told, String>) -> Outcome {
-    let (mut pass, mut next) = TwinPass::start(facts(twin), HEADER_ROOM);
+/// One pass whose question for status has this `answer`.
+fn pass_when_told(world: &mut World, facts: TwinFacts, answer: &Result<Told, String>) -> Outcome {
+    let (mut pass, mut next) = TwinPass::start(facts, HEADER_ROOM);
     loop {
         match next {
             Next::Done(outcome) => return *outcome,
@@ -92,7 +110,7 @@ fn who_cannot_know_what_was_written_writes_nothing() {
         let mut world = World::new(false);
         world.pass(&twin);
         world.write(&json!({"features": {"f": {"properties": {"v": null}}}}));
-        let outcome = pass_when_told(&mut world, twin, &answer);
+        let outcome = pass_when_told(&mut world, facts(twin), &answer);
         assert_eq!(
             (outcome.overtaken, outcome.held().is_some()),
             (answer.is_ok(), answer.is_err()),
@@ -113,7 +131,7 @@ fn f13_an_old_leader_takes_no_thing_from_the_one_that_came_after() {
         (note["uid"], note["name"]) = (json!(uid), json!(name));
         world.mark = Some(note);
         world.write(&json!({"attributes": {"kw": 9}, "features": {"f": {"properties": {"v": null}}}}));
-        let outcome = pass_when_told(&mut world, twin, &Ok(Told::Moved));
+        let outcome = pass_when_told(&mut world, facts(twin), &Ok(Told::Moved));
         assert!(outcome.overtaken && outcome.writes == 0, "{name}");
         assert_eq!((world.mark().uid.as_str(), world.at("/attributes/kw")), (uid, json!(9)), "{name}");
     }
@@ -124,12 +142,7 @@ fn f13_an_old_leader_takes_no_thing_from_the_one_that_came_after() {
 fn f13_who_has_asked_asks_again_over_another_mark() {
     let twin = desired(json!({"features": {"f": {"properties": {"v": 1, "w": 1}}}}));
     let mut world = World::with_thing(false, json!({}));
-    let (mut pass, mut next) = TwinPass::start(facts(twin.clone()), HEADER_ROOM);
-    while let Next::Ask(request) = next.clone()
-        && !matches!(request, Request::PatchThing { .. })
-    {
-        (pass, next) = pass.step(world.answer(request));
-    }
+    let (pass, next) = stands_still(&mut world, facts(twin.clone()), is_patch);
     assert_eq!(world.pass(&twin).writes, 1, "another leader adopts it");
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
     world.told = Some(world.known.clone());
@@ -148,14 +161,7 @@ fn f13_an_old_leader_makes_nothing_again_and_adopts_nothing_when_its_twin_is_gon
         let mut facts = facts(twin.clone());
         facts.known = if is_there { Known::default() } else { world.known.clone() };
         let before = world.thing.clone();
-        let (mut pass, mut next) = TwinPass::start(facts, HEADER_ROOM);
-        let outcome = loop {
-            match next {
-                Next::Done(outcome) => break outcome,
-                Next::Ask(Request::ReadStatus) => (pass, next) = pass.step(Answer::Status(Ok(Told::Moved))),
-                Next::Ask(request) => (pass, next) = pass.step(world.answer(request)),
-            }
-        };
+        let outcome = pass_when_told(&mut world, facts, &Ok(Told::Moved));
         assert!(outcome.overtaken && outcome.writes == 0, "{is_there}");
         assert_eq!(world.thing, before);
     }
@@ -166,12 +172,8 @@ fn f13_an_old_leader_makes_nothing_again_and_adopts_nothing_when_its_twin_is_gon
 fn f13_seeds_that_are_missing_after_a_write_are_asked_about() {
     let twin = desired(json!({"features": {"f": {"properties": {"v": 1, "w": 1}}}}));
     let mut world = World::with_thing(false, json!({}));
-    let (mut pass, mut next) = TwinPass::start(facts(twin.clone()), HEADER_ROOM);
-    while pass.so_far().writes == 0
-        && let Next::Ask(request) = next
-    {
-        (pass, next) = pass.step(world.answer(request));
-    }
+    let has_written = |pass: &TwinPass, _: &Request| pass.so_far().writes > 0;
+    let (pass, next) = stands_still(&mut world, facts(twin.clone()), has_written);
     assert_eq!(world.pass(&twin).writes, 0, "another leader finds all as declared, and tells");
     world.write(&json!({"features": {"f": {"properties": {"w": null}}}}));
     world.told = Some(world.known.clone());
