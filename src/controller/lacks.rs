@@ -31,6 +31,11 @@ impl Lacks {
         !lacks.is_empty() && without(one) == without(other)
     }
 
+    /// Whether what stands there is what the watch had shown, or our own.
+    pub fn is_known<S: Serialize + PartialEq>(&self, stands: Option<&S>, shown: Option<&S>, own: &S) -> bool {
+        stands == shown || stands.is_some_and(|stands| self.same(stands, own))
+    }
+
     pub fn has(&self, field: &str) -> bool {
         self.0.lock().iter().any(|path| path[..] == [field])
     }
@@ -128,6 +133,8 @@ mod tests {
         lacks.leave_out(&mut whole.clone(), &message("revision"));
         assert!(lacks.same(&whole, &kept) && lacks.has("revision"));
         assert!(!lacks.same(&whole, &json!({"usedBy": 2})), "all else is news");
+        assert!(lacks.is_known(Some(&kept), None, &whole) && lacks.is_known(None, None, &whole));
+        assert!(!lacks.is_known(None, Some(&kept), &whole), "it was taken away");
         lacks.taken(&kept);
         assert!(lacks.same(&whole, &kept), "that says nothing about it");
         lacks.taken(&whole);

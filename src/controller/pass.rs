@@ -16,6 +16,7 @@ use super::context::{Context, Ditto, Managed, Shared, place};
 use super::error::with_causes;
 use super::events::Announcement;
 use super::finalizer::has_ours;
+use super::lacks::Lacks;
 use super::latest::Before;
 use super::packed::Packed;
 use super::status::{self, Basis, Saved};
@@ -239,10 +240,7 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
         }
     }
     let next = desk.tries.next(place, outcome, shared.options.resync);
-    if !is_news
-        && before.is_saved
-        && is_overwritten(desk.kept(place), object, before.shown.as_ref(), &before.status)
-    {
+    if !is_news && before.is_saved && is_overwritten(desk.kept(place), object, &before, &desk.lacks) {
         shared.look_later::<K>(place.clone());
     }
     next
@@ -253,10 +251,10 @@ pub async fn finish<K: Managed>(shared: &Shared, passed: Passed<'_, K>) -> Actio
 fn is_overwritten<K: Managed>(
     kept: Option<Arc<Packed<K>>>,
     object: &K,
-    shown: Option<&K::Status>,
-    own: &K::Status,
+    before: &Before<K::Status>,
+    lacks: &Lacks,
 ) -> bool {
-    let is_known = |status: Option<&K::Status>| status == shown || status == Some(own);
+    let is_known = |stands: Option<&K::Status>| lacks.is_known(stands, before.shown.as_ref(), &before.status);
     let newer = kept.filter(|kept| kept.meta().resource_version != object.meta().resource_version);
     newer.is_some_and(|newer| newer.read().0.is_ok_and(|newer| !is_known(newer.reported())))
 }
@@ -377,8 +375,14 @@ mod tests {
     #[test]
     fn a_status_is_overwritten_when_it_is_neither_what_was_shown_nor_our_own() {
         let status = |generation: i64| json!({"observedGeneration": generation});
-        let own: DigitalTwinStatus = serde_json::from_value(status(2)).unwrap();
         let seen = twin("5", &status(1)).0.unwrap();
+        let before = Before::<DigitalTwinStatus> {
+            status: serde_json::from_value(status(2)).unwrap(),
+            is_saved: true,
+            version: None,
+            shown: seen.status.clone(),
+        };
+        let lacks = Lacks::default();
         let rows = [
             ("nothing new", "5", status(3), false),
             ("as shown", "6", status(1), false),
@@ -388,8 +392,8 @@ mod tests {
         ];
         for (name, version, stands, expected) in rows {
             let kept = Arc::new(Packed::new(&mut twin(version, &stands)));
-            assert_eq!(is_overwritten(Some(kept), &seen, seen.reported(), &own), expected, "{name}");
+            assert_eq!(is_overwritten(Some(kept), &seen, &before, &lacks), expected, "{name}");
         }
-        assert!(!is_overwritten(None, &seen, seen.reported(), &own), "it is gone");
+        assert!(!is_overwritten(None, &seen, &before, &lacks), "it is gone");
     }
 }

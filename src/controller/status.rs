@@ -83,7 +83,7 @@ pub async fn write<K: Managed>(
         let stands = found.reported();
         // A generation goes back only where the cluster was restored from a copy.
         let is_restored = found.meta().generation < object.meta().generation;
-        if is_restored || stands != basis.shown && stands != Some(basis.known) {
+        if is_restored || !lacks.is_known(stands, basis.shown, basis.known) {
             return Ok(Saved::Overtaken);
         }
         if conflicts == CONFLICTS_MAX {
