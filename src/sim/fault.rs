@@ -70,7 +70,7 @@ impl Fault {
         all.filter(|fault| fault.fits(asked)).collect()
     }
 
-    fn fits(self, asked: &Asked) -> bool {
+    pub fn fits(self, asked: &Asked) -> bool {
         let (writes, in_ditto) = (asked.writes(), asked.side == Side::Ditto);
         match self {
             Self::Unsent
