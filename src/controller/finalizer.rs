@@ -7,6 +7,7 @@ use serde_json::json;
 use std::fmt::Debug;
 
 use super::client::in_time;
+use super::lacks::Lacks;
 use super::latest::Before;
 use super::{FINALIZER, MANAGER};
 use crate::api::{DigitalTwin, DigitalTwinStatus};
@@ -100,7 +101,10 @@ where
 /// The resource of one pass over a twin. A dry run leaves it as it is.
 pub struct OfTwin<'a> {
     pub resource: &'a OnResource<DigitalTwin>,
+    /// As the pass sees it.
+    pub twin: &'a DigitalTwin,
     pub before: &'a Before<DigitalTwinStatus>,
+    pub lacks: &'a Lacks,
     pub dry_run: bool,
 }
 
@@ -117,21 +121,22 @@ impl Finalizer for OfTwin<'_> {
 impl Reported for OfTwin<'_> {
     /// Without a resource version the API server answers from a quorum and not from its cache.
     async fn told(&self) -> Result<Told, String> {
-        let OnResource { api, name, seen, .. } = self.resource;
+        let OnResource { api, name, .. } = self.resource;
         let found = in_time(api.get_opt(name)).await.map_err(|error| super::error::with_causes(&error))?;
-        let key = |meta: &ObjectMeta| (meta.uid.clone(), meta.generation);
-        let is_same = |twin: &DigitalTwin| key(&twin.metadata) == key(seen);
-        let Some(found) = found.filter(|twin| is_same(twin) && twin.metadata.deletion_timestamp.is_none())
-        else {
-            return Ok(Told::Moved);
-        };
-        let stands = found.status.as_ref();
+        let Some(found) = found.filter(|found| is_same(found, self.twin)) else { return Ok(Told::Moved) };
+        let (stands, Before { shown, status: own, .. }) = (found.status.as_ref(), self.before);
         // One of ours that could not be written yet knows more than what stands there.
-        if stands == self.before.shown.as_ref() || stands == Some(&self.before.status) {
+        if self.lacks.is_known(stands, shown.as_ref(), own) {
             return Ok(Told::AsKnown);
         }
         Ok(Told::Anew(stands.map(DigitalTwinStatus::known).unwrap_or_default()))
     }
+}
+
+/// A cluster that was restored from a copy gives a generation to another spec once more.
+fn is_same(found: &DigitalTwin, seen: &DigitalTwin) -> bool {
+    let what = |twin: &DigitalTwin| (twin.metadata.uid.clone(), twin.metadata.generation);
+    what(found) == what(seen) && found.spec == seen.spec && found.metadata.deletion_timestamp.is_none()
 }
 
 pub fn has_ours(finalizers: &[String]) -> bool {

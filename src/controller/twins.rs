@@ -75,7 +75,13 @@ impl Managed for DigitalTwin {
         let mut facts = facts(shared, self, going, before.status.known());
         facts.originator = heard.as_ref().and_then(|heard| heard.originator.clone());
         let resource = &OnResource::new(shared.api::<Self>(&place.0), self.meta());
-        let of_twin = OfTwin { resource, before: &before, dry_run: shared.options.dry_run };
+        let of_twin = OfTwin {
+            resource,
+            twin: self,
+            before: &before,
+            lacks: &shared.twins.lacks,
+            dry_run: shared.options.dry_run,
+        };
         if shared.options.dry_run {
             // What would be made must be looked for: a create that nobody sends finds nothing out.
             facts.has_finalizer |= facts.going.is_none();

@@ -120,6 +120,8 @@ fn pairs_that_went_wrong_once_are_survived() {
         "adoption_only_if_identical:r13=429,r14=429",
         "seeds:r7=DeposedLong,r13=403",
         "twin_and_policy_go:r12=CrashStale,r15=Deposed",
+        "restored_and_taken_over:r7=DeposedLong,r13=DeposedLong",
+        "rename:r21=Stale,e12=Late",
     ];
     for plan in plans {
         let plan: Plan = plan.parse().expect("a plan");
