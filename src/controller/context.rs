@@ -64,8 +64,10 @@ pub trait Managed:
     const KIND: &'static str;
     /// The name of its `CustomResourceDefinition`.
     const DEFINITION: &'static str;
+    type Spec: PartialEq;
     type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync + 'static;
 
+    fn spec(&self) -> &Self::Spec;
     fn reported(&self) -> Option<&Self::Status>;
     fn conditions(status: &Self::Status) -> &[Condition];
     fn drift(status: &Self::Status) -> Option<&DriftSeen>;

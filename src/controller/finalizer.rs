@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use super::client::in_time;
 use super::lacks::Lacks;
 use super::latest::Before;
+use super::status::is_restored;
 use super::{FINALIZER, MANAGER};
 use crate::api::{DigitalTwin, DigitalTwinStatus};
 use crate::reconcile::{Finalizer, Reported};
@@ -123,7 +124,12 @@ impl Reported for OfTwin<'_> {
     async fn told(&self) -> Result<Told, String> {
         let OnResource { api, name, .. } = self.resource;
         let found = in_time(api.get_opt(name)).await.map_err(|error| super::error::with_causes(&error))?;
-        let Some(found) = found.filter(|found| is_same(found, self.twin)) else { return Ok(Told::Moved) };
+        let what = |twin: &DigitalTwin| (twin.metadata.uid.clone(), twin.metadata.generation);
+        let is_same = |found: &DigitalTwin| what(found) == what(self.twin) && !is_restored(found, self.twin);
+        let Some(found) = found.filter(|twin| is_same(twin) && twin.metadata.deletion_timestamp.is_none())
+        else {
+            return Ok(Told::Moved);
+        };
         let (stands, Before { shown, status: own, .. }) = (found.status.as_ref(), self.before);
         // One of ours that could not be written yet knows more than what stands there.
         if self.lacks.is_known(stands, shown.as_ref(), own) {
@@ -131,12 +137,6 @@ impl Reported for OfTwin<'_> {
         }
         Ok(Told::Anew(stands.map(DigitalTwinStatus::known).unwrap_or_default()))
     }
-}
-
-/// A cluster that was restored from a copy gives a generation to another spec once more.
-fn is_same(found: &DigitalTwin, seen: &DigitalTwin) -> bool {
-    let what = |twin: &DigitalTwin| (twin.metadata.uid.clone(), twin.metadata.generation);
-    what(found) == what(seen) && found.spec == seen.spec && found.metadata.deletion_timestamp.is_none()
 }
 
 pub fn has_ours(finalizers: &[String]) -> bool {

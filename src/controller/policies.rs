@@ -11,7 +11,7 @@ use super::finalizer::{OnResource, has_ours};
 use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{is_paused, takeover};
 use crate::api::status::DriftSeen;
-use crate::api::{TwinPolicy, TwinPolicyStatus, standing};
+use crate::api::{TwinPolicy, TwinPolicySpec, TwinPolicyStatus, standing};
 use crate::reconcile::{self, Catalog, NoFinalizer, Place, PolicyCard, Standing, Would};
 use crate::twin::claim::Claim;
 use crate::twin::facts::{Going, KnownPolicy, PolicyFacts};
@@ -21,7 +21,12 @@ use crate::twin::reason::Note;
 impl Managed for TwinPolicy {
     const KIND: &'static str = "TwinPolicy";
     const DEFINITION: &'static str = "twinpolicies.twinops.dev";
+    type Spec = TwinPolicySpec;
     type Status = TwinPolicyStatus;
+
+    fn spec(&self) -> &TwinPolicySpec {
+        &self.spec
+    }
 
     fn reported(&self) -> Option<&TwinPolicyStatus> {
         self.status.as_ref()

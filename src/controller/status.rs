@@ -1,4 +1,6 @@
 //! Writes status by server-side apply, on top of the version that the pass saw.
+use std::cmp::Ordering;
+
 use kube::Error;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -81,9 +83,7 @@ pub async fn write<K: Managed>(
             _ => return Ok(Saved::Gone),
         };
         let stands = found.reported();
-        // A generation goes back only where the cluster was restored from a copy.
-        let is_restored = found.meta().generation < object.meta().generation;
-        if is_restored || !lacks.is_known(stands, basis.shown, basis.known) {
+        if is_restored(&found, object) || !lacks.is_known(stands, basis.shown, basis.known) {
             return Ok(Saved::Overtaken);
         }
         if conflicts == CONFLICTS_MAX {
@@ -91,5 +91,42 @@ pub async fn write<K: Managed>(
         }
         conflicts += 1;
         version = found.resource_version();
+    }
+}
+
+/// Whether the cluster was restored from a copy since: generations are counted from an older one then, and each that
+/// comes again may be that of another spec.
+pub fn is_restored<K: Managed>(found: &K, seen: &K) -> bool {
+    match found.meta().generation.cmp(&seen.meta().generation) {
+        Ordering::Less => true,
+        Ordering::Equal => found.spec() != seen.spec(),
+        Ordering::Greater => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::DigitalTwin;
+
+    #[test]
+    fn f13_a_generation_that_comes_twice_is_told_by_its_spec() {
+        let twin = |generation: i64, location: &str| -> DigitalTwin {
+            let twin = json!({
+                "metadata": {"name": "t", "namespace": "n", "uid": "u", "generation": generation},
+                "spec": {"policyId": "a:p", "attributes": {"location": location}},
+            });
+            serde_json::from_value(twin).unwrap()
+        };
+        let seen = twin(2, "hall-2");
+        let rows = [
+            ("as it was", twin(2, "hall-2"), false),
+            ("edited", twin(3, "hall-3"), false),
+            ("restored", twin(1, "hall-1"), true),
+            ("restored and edited", twin(2, "hall-9"), true),
+        ];
+        for (name, found, expected) in rows {
+            assert_eq!(is_restored(&found, &seen), expected, "{name}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::kept;
 use super::pass::{self, Passed, finish, show};
 use crate::api::annotation::{CONFIRM_DELETION, is_paused, is_set, takeover};
 use crate::api::status::DriftSeen;
-use crate::api::{DigitalTwin, DigitalTwinStatus};
+use crate::api::{DigitalTwin, DigitalTwinSpec, DigitalTwinStatus};
 use crate::reconcile::{self, Catalog, Place, TwinCard, Would};
 use crate::twin::claim::Claim;
 use crate::twin::desired::PolicyName;
@@ -24,7 +24,12 @@ use crate::twin::reason::{Note, Outcome, Reason};
 impl Managed for DigitalTwin {
     const KIND: &'static str = "DigitalTwin";
     const DEFINITION: &'static str = "digitaltwins.twinops.dev";
+    type Spec = DigitalTwinSpec;
     type Status = DigitalTwinStatus;
+
+    fn spec(&self) -> &DigitalTwinSpec {
+        &self.spec
+    }
 
     fn reported(&self) -> Option<&DigitalTwinStatus> {
         self.status.as_ref()

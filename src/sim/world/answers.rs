@@ -27,7 +27,7 @@ impl World {
             self.seen.push(Seen { asked: asked.clone(), may_step, is_last_step, is_prelude });
         }
         let leads = self.operators[o].life == Life::Leads;
-        // Another fault may have given its number to a request that cannot meet it.
+        // A twist before it may have given its number to a request that cannot meet it.
         let fault = self.plan.fault(number).filter(|fault| leads && fault.fits(&asked));
         if fault.is_some() {
             (self.broken, self.quiet.0) = (self.now, 0);
