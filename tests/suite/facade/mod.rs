@@ -4,6 +4,7 @@ mod auth;
 mod browser;
 mod documents;
 mod endings;
+mod forgery;
 mod live;
 mod rest;
 mod schemathesis;
